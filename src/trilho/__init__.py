@@ -1,0 +1,1 @@
+"""Trilho takes a validated model to production and keeps it healthy there."""

@@ -1,0 +1,301 @@
+"""trilho.toml: frozen, validated settings. Each field's docstring is its documentation, here and in `trilho config`.
+
+The file holds only what differs from the defaults. A mistake is answered in two lines: the file, the key, what was
+given, what is allowed, and the nearest right spelling.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from trilho.errors import ConfigError
+
+FILE = "trilho.toml"
+UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 2629746, "year": 31556952}
+DURATION = re.compile(r"(?:(?:last|latest)\s+)?(\d+)\s*(minute|hour|day|week)s?")
+RATE = re.compile(r"(\d+(?:\.\d+)?)\s+per\s+(day|week|month|year)")
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read "60 days", "last 2 weeks" or "1 hour".
+
+    >>> parse_duration("last 60 days")
+    datetime.timedelta(days=60)
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = DURATION.fullmatch(str(value).strip())
+    if match is None or int(match[1]) == 0:
+        raise ValueError('a duration such as "60 days", "2 weeks" or "12 hours"')
+    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
+
+
+def parse_rate(value: object) -> float:
+    """Read "1 per year" as a number a second.
+
+    >>> round(parse_rate("1 per week") * 7 * 86400, 6)
+    1.0
+    """
+    if isinstance(value, float):
+        return value
+    match = RATE.fullmatch(str(value).strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError('a rate such as "1 per year" or "2 per month"')
+    return float(match[1]) / UNITS[match[2]]
+
+
+def _function(value: object) -> str:
+    text = str(value)
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        raise ValueError('a function as "package.module:name"')
+    return text
+
+
+def _history(value: object) -> str:
+    text = str(value)
+    if text not in ("auto", "all"):
+        try:
+            parse_duration(text)
+        except ValueError:
+            raise ValueError('"auto", "all" or a duration such as "latest 365 days"') from None
+    return text
+
+
+def _zone(value: object) -> str:
+    text = str(value)
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError):
+        raise ValueError('a time zone such as "America/Sao_Paulo"') from None
+    return text
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Rate = Annotated[float, BeforeValidator(parse_rate)]
+Function = Annotated[str, BeforeValidator(_function)]
+
+
+class Table(BaseModel):
+    """A table of trilho.toml: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
+
+
+class Model(Table):
+    """What the model is."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    """The model's name, unique on its platform: small letters, digits and hyphens."""
+    task: Literal["classification", "regression"]
+    """What it predicts: the probability of a class, or a number."""
+    target: str
+    """The column to predict."""
+    time: str | None = None
+    """The column that says when a row happened; windows, holdouts and drift follow it."""
+    key: str | None = None
+    """The column that names a row once; rows with a key seen before are not used twice."""
+    owner: str | None = None
+    """Who answers for the model."""
+
+
+class Data(Table):
+    """Where the training rows come from."""
+
+    source: str
+    """A CSV or Parquet file, or a glob of them, from the project's folder."""
+    contract: str = "contract.toml"
+    """What the data must satisfy; `trilho data contract` writes a first one."""
+    served: bool = False
+    """Whether rows that were served and labelled since are training rows too."""
+
+
+class Steps(Table):
+    """The project's own functions, as "package.module:name"."""
+
+    features: Function
+    """DataFrame of raw rows in, DataFrame of features out; the same at training and serving."""
+    train: Function
+    """Features and target in, fitted estimator out."""
+
+
+class Train(Table):
+    """How a training goes."""
+
+    holdout: Duration = timedelta(days=60)
+    """The newest rows are held out to judge the model; the rule moves with the data."""
+    history: Annotated[str, BeforeValidator(_history)] = "all"
+    """How far back a training looks: "all", "latest 365 days", or "auto", which fits both the whole
+    history and as much as the first dataset spanned, and keeps the better on the held-out rows."""
+    timeout: Duration = timedelta(hours=1)
+    """After this a step is stopped and the run has failed."""
+
+
+class Labels(Table):
+    """How the truth arrives, where it does not come over HTTP by prediction id."""
+
+    source: str | None = None
+    """A CSV or Parquet file or glob with the true values."""
+    on: list[str] = []
+    """The columns that join a label to its prediction; by default the model's key."""
+    value: str | None = None
+    """The column with the true value; by default the model's target."""
+
+
+class Gate(Table):
+    """What a challenger must show before it gets any traffic."""
+
+    metric: Literal["auto", "mae", "rmse", "roc_auc", "brier", "log_loss", "accuracy"] = "auto"
+    """What is compared; "auto" is mae for regression and roc_auc for classification."""
+    min: float | None = None
+    """The worst value allowed, whatever the champion does (for errors: the largest)."""
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """By how much the challenger must be better than the champion."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """How sure the comparison must be."""
+    rows: Annotated[int, Field(ge=2)] = 100
+    """Fewer held-out rows than this and the verdict is "not enough data"."""
+    approval: bool = False
+    """Whether a person, not the author, must approve before a release."""
+
+
+class Serve(Table):
+    """How the model answers."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """The endpoint's port on this machine; 0 takes a free one and keeps it."""
+    canary: list[int] = [10, 50, 100]
+    """The shares of traffic, in percent, on a new version's way to users."""
+    canary_requests: Annotated[int, Field(ge=1)] = 50
+    """Requests the new version must have answered at each share before the next."""
+    fsync: bool = False
+    """Whether a prediction's log line survives a power cut, at 11 to 47% of throughput."""
+    extra_fields: Literal["count", "refuse"] = "count"
+    """What happens to a field the model does not know: ignored and counted, or refused with 422."""
+
+    @model_validator(mode="after")
+    def _rising_to_100(self) -> Serve:
+        if not self.canary or self.canary[-1] != 100 or self.canary[0] < 1 or sorted(set(self.canary)) != self.canary:
+            raise ValueError("canary: rising percentages that end in 100, such as [10, 50, 100]")
+        return self
+
+
+class Watch(Table):
+    """What is watched, and how loudly."""
+
+    window: Duration = timedelta(days=1)
+    """How much served time one reading covers, by the model's time column or else by the clock."""
+    false_alarms: Rate = 1 / UNITS["year"]
+    """The promise: how often, on average, all of the model's detectors together may alarm for nothing."""
+    tolerance: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    """How far (total variation) a feature may move without being called drift."""
+    degradation: Annotated[float, Field(ge=0)] = 0.1
+    """By what share the loss may grow over the held-out rows' before it counts as worse (0.1 is a tenth)."""
+    ignore: list[str] = []
+    """Columns that are not watched; the key, the time and the target never are."""
+    alerts: list[Literal["slack", "teams"]] = []
+    """Where alerts go besides the console; addresses come from TRILHO_SLACK_WEBHOOK and TRILHO_TEAMS_WEBHOOK."""
+
+
+class Retrain(Table):
+    """What starts a retraining, and how often at most."""
+
+    drift: bool = True
+    """Whether a drift alarm starts one."""
+    performance: bool = True
+    """Whether a performance alarm starts one."""
+    cooldown: Duration = timedelta(days=1)
+    """The least time between two retrainings, in the data's own time."""
+
+
+class Settings(Table):
+    """The whole of trilho.toml."""
+
+    timezone: Annotated[str, BeforeValidator(_zone)] = "UTC"
+    """The zone of times without one."""
+    home: str = ".trilho"
+    """Where this machine keeps journal, artifacts and logs, from the project's folder; projects with one home
+    share one journal. TRILHO_HOME overrides it."""
+    python: str = ""
+    """The project's own interpreter, from the project's folder; by default .venv/bin/python where there is one,
+    else trilho's. TRILHO_PYTHON overrides it."""
+    model: Model
+    data: Data
+    steps: Steps
+    train: Train = Train()
+    labels: Labels = Labels()
+    gate: Gate = Gate()
+    serve: Serve = Serve()
+    watch: Watch = Watch()
+    retrain: Retrain = Retrain()
+
+
+def load_settings(folder: Path) -> Settings:
+    """Read and check a project's trilho.toml. Raises ConfigError in two lines."""
+    path = folder / FILE
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} has no {FILE}", hint="trilho init NAME, or -C DIR to say where it is") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}", hint=f"correct {FILE}") from None
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(path, error.errors(include_url=False)) from None
+
+
+def _explain(path: Path, problems: list[Any]) -> ConfigError:
+    first = problems[0]
+    where = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal", "constrained"))]
+    key = ".".join(where)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = sorted(_table_at(where[:-1]).model_fields)
+        close = difflib.get_close_matches(where[-1], allowed, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"trilho config lists every key of [{'.'.join(where[:-1])}]"
+        return ConfigError(f"{path}: unknown key {key}; allowed: {', '.join(allowed)}{more}", hint=hint)
+    if first["type"] == "missing":
+        return ConfigError(f"{path}: {key} is missing{more}", hint=f"add {key}: {describe(where)}")
+    allowed_text = _allowed(first)
+    text = f"{path}: {key} is {first['input']!r}; allowed: {allowed_text}{more}"
+    given = first["input"]
+    choices = re.findall(r"'([^']+)'", allowed_text)
+    close = difflib.get_close_matches(given, choices, n=1) if isinstance(given, str) else []
+    return ConfigError(text, hint=f"did you mean {close[0]!r}?" if close else f"change {key}: {describe(where)}")
+
+
+def _allowed(problem: Any) -> str:
+    message = str(problem["msg"])
+    for prefix in ("Value error, ", "Input should be "):
+        message = message.removeprefix(prefix)
+    return message
+
+
+def _table_at(where: list[str]) -> type[Table]:
+    table: type[Table] = Settings
+    for part in where:
+        field = table.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Table):
+            return table
+        table = field.annotation
+    return table
+
+
+def describe(where: list[str]) -> str:
+    """Give a key's documentation in one line.
+
+    >>> describe(["model", "target"])
+    'The column to predict.'
+    """
+    table = _table_at(where)
+    field = table.model_fields.get(where[-1])
+    text = (field.description if field else None) or table.__doc__ or ""
+    return " ".join(text.split())

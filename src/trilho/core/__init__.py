@@ -1,0 +1,1 @@
+"""What every stage shares: records, the journal's chain, projections of it, ports and digests."""
