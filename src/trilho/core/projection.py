@@ -70,6 +70,7 @@ class Rollout:
     outcome: r.Outcome | None = None
     ended: str | None = None
     note: str = ""
+    model: str = ""
 
 
 @dataclass
@@ -238,6 +239,7 @@ def _(payload: r.RolloutStarted, model: ModelState, record: Record) -> None:
         started=record.time,
         actor=record.actor,
         why=payload.why,
+        model=payload.model,
     )
 
 

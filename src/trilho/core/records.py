@@ -295,7 +295,7 @@ class RetrainingEnded(Payload):
     trigger: str
     run: str | None
     version: int | None
-    result: Literal["promoted", "rejected", "not enough data", "failed"]
+    result: Literal["promoted", "rejected", "not enough data", "approval pending", "failed"]
     note: str
 
 

@@ -1,0 +1,37 @@
+"""The wire format of journal records: what was written once is readable for ever, unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trilho.core.records import PAYLOADS, UPCASTS, decode, encode
+
+GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parent / "records_v1.json").read_text())
+
+
+@pytest.mark.parametrize("stored", GOLDEN, ids=lambda stored: stored["type"])
+def test_a_stored_record_decodes_and_encodes_to_itself(stored: dict[str, Any]) -> None:
+    payload = decode(stored["type"], stored["version"], stored["data"])
+    assert type(payload) is PAYLOADS[stored["type"]]
+    assert encode(payload) == stored["data"]
+
+
+def test_every_kind_has_a_golden_record() -> None:
+    assert {stored["type"] for stored in GOLDEN} == set(PAYLOADS)
+
+
+def test_an_older_record_is_brought_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = PAYLOADS["alert.sent"]
+    monkeypatch.setattr(cls, "version_of_schema", 2)
+    monkeypatch.setitem(UPCASTS, ("alert.sent", 1), lambda data: {"attempts": data.pop("tries"), **data})
+    old = {"model": "m", "alert": "l", "incident": "i", "channel": "slack", "tries": 3}
+    assert encode(decode("alert.sent", 1, old))["attempts"] == 3
+
+
+def test_an_unknown_kind_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        decode("model.teleported", 1, {})
