@@ -1,0 +1,125 @@
+"""The standard steps that run the project's own functions: fit an estimator, predict with it, score a package."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilho_runtime.step import In, Out, StepError, load_function, step
+
+Floats = NDArray[np.float64]
+
+
+@step
+def fit(table: In, model: Out, features: str, train: str, target: str, task: str, source: str = "") -> dict[str, Any]:
+    """Fit the project's estimator to a table of raw rows and keep it as a pickle."""
+    _importable(source)
+    rows, value = read_rows(table, target)
+    labels = _labels(rows.pop(target), value, target, task)
+    made = make_features(load_function(features), rows, features)
+    estimator = load_function(train)(made, labels)
+    if not hasattr(estimator, "predict_proba" if task == "classification" else "predict"):
+        wanted = "predict_proba" if task == "classification" else "predict"
+        raise StepError(f"{train} returned {type(estimator).__name__}, which has no {wanted}")
+    model.path.write_bytes(pickle.dumps(estimator, protocol=5))
+    return {"rows": len(labels), "features": list(map(str, made.columns))}
+
+
+@step
+def predict(
+    model: In, table: In, predictions: Out, features: str, target: str, task: str, time: str = "", source: str = ""
+) -> dict[str, Any]:
+    """Predict a table of raw rows with a fitted estimator."""
+    _importable(source)
+    rows, value = read_rows(table, target)
+    made = make_features(load_function(features), rows.drop(columns=target), features)
+    estimator = pickle.loads(model.path.read_bytes())  # noqa: S301  the artifact is ours, named by its digest
+    write_predictions(predictions, answers(estimator, made, task), value, rows, time)
+    return {"rows": len(value)}
+
+
+@step
+def score(package: In, table: In, predictions: Out, target: str, time: str = "") -> dict[str, Any]:
+    """Predict a table of raw rows with a model package, with the code that the package carries."""
+    from trilho_runtime.package import open_package
+
+    rows, value = read_rows(table, target)
+    predictor = open_package(package.path).load()
+    answer = predictor.predict_frame(rows.drop(columns=target))
+    write_predictions(predictions, np.asarray(answer, dtype=np.float64), value, rows, time)
+    return {"rows": len(value)}
+
+
+def read_rows(table: In, target: str) -> tuple[Any, Floats]:
+    """Read a table into a pandas frame, and its target as floats. No value of the target may be missing."""
+    import pandas as pd
+
+    rows = pd.read_parquet(table.path)
+    if rows.empty:
+        raise StepError(f"table {table.name} has no rows")
+    missing = int(rows[target].isna().sum())
+    if missing:
+        raise StepError(f"target {target} is missing in {missing} of {len(rows)} rows")
+    try:
+        return rows, rows[target].to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        found = ", ".join(map(repr, rows[target].unique()[:5]))
+        raise StepError(f"target {target} is not a number: it has {found}") from None
+
+
+def _labels(given: Any, value: Floats, target: str, task: str) -> Any:
+    if task != "classification":
+        return given
+    classes = np.unique(value)
+    if len(classes) == 1:
+        raise StepError(f"target {target} has one class in the training rows, {classes[0]:g}; two are needed")
+    if classes.tolist() != [0.0, 1.0]:
+        shown = ", ".join(f"{c:g}" for c in classes[:6])
+        raise StepError(f"target {target} has {len(classes)} classes ({shown}); only 0 and 1 can be learnt so far")
+    return given.astype("int64")
+
+
+def make_features(function: Callable[[Any], Any], rows: Any, reference: str) -> Any:
+    """Call the project's features function and hold it to one row of features for each raw row."""
+    import pandas as pd
+
+    made = function(rows)
+    if not isinstance(made, pd.DataFrame):
+        raise StepError(f"{reference} returned {type(made).__name__}; a DataFrame is wanted")
+    if len(made) != len(rows):
+        raise StepError(f"{reference} made {len(made)} rows of {len(rows)}; each row has features of its own")
+    return made
+
+
+def answers(estimator: Any, features: Any, task: str) -> Floats:
+    """Give one float a row: the predicted value, or the probability of class 1."""
+    if task == "classification":
+        one = list(getattr(estimator, "classes_", (0, 1))).index(1)
+        found = np.asarray(estimator.predict_proba(features), dtype=np.float64)[:, one]
+    else:
+        found = np.asarray(estimator.predict(features), dtype=np.float64).reshape(-1)
+    if len(found) != len(features):
+        raise StepError(f"{type(estimator).__name__} gave {len(found)} predictions for {len(features)} rows")
+    wrong = np.flatnonzero(~np.isfinite(found))
+    if len(wrong):
+        raise StepError(f"{type(estimator).__name__} predicted {found[wrong[0]]} for row {wrong[0]}")
+    return found
+
+
+def write_predictions(place: Out, prediction: Floats, value: Floats, rows: Any, time: str) -> None:
+    """Write predictions beside the true values, in the order of the rows."""
+    import pandas as pd
+
+    moment = rows[time].to_numpy() if time else np.full(len(rows), np.datetime64("NaT", "us"))
+    columns = {"row": np.arange(len(rows), dtype=np.int64), "time": moment, "prediction": prediction, "value": value}
+    pd.DataFrame(columns).to_parquet(place.path, index=False)
+
+
+def _importable(source: str) -> None:
+    if source and source not in sys.path:
+        sys.path.insert(0, source)

@@ -1,0 +1,219 @@
+"""The packing step: write a model package, then prove that it predicts what the training run predicted.
+
+The same inputs give the same bytes, so that the folder's digest names the model. The proof loads the finished package
+and asks it, in JSON rows, alone and together, for predictions that the training run already made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from trilho_runtime.fit import read_rows
+from trilho_runtime.package import CODE, MANIFEST, SAMPLE, SCHEMA, TOLERANCE, Package, open_package, versions
+from trilho_runtime.profile import Reference
+from trilho_runtime.signature import Signature
+from trilho_runtime.step import In, Out, StepError, step
+
+ESTIMATOR = "estimator.pkl"
+REFERENCE = "reference.json"
+VALIDATION = "validation.npz"
+LOCK = "lock.txt"
+VALIDATION_ROWS = 20_000
+SAMPLE_ROWS = 50
+ALONE = 5  # of the sample's rows, how many are proven by themselves as well
+LIBRARIES = (
+    *("python", "trilho-runtime", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn"),
+    *("xgboost", "lightgbm", "catboost", "statsmodels"),
+)
+NOT_CODE = {"tests", "test", "node_modules", "build", "dist"}
+
+
+@step
+def pack(
+    model: In,
+    train: In,
+    holdout: In,
+    predictions: In,
+    package: Out,
+    name: str,
+    task: str,
+    target: str,
+    time: str,
+    key: str,
+    features: str,
+    source: str,
+    window_seconds: float,
+    ignore: list[str],
+    metrics: dict[str, Any],
+    lineage: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the model package and prove it."""
+    sys.dont_write_bytecode = True
+    folder = package.path
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    trained, held, told = (_raw(train, target), _raw(holdout, target), _table(predictions))
+    signature = _signature(trained, held)
+    shutil.copyfile(model.path, folder / ESTIMATOR)
+    copy_code(Path(source), folder / CODE)
+    apart = {*ignore, key, time, target}
+    (folder / REFERENCE).write_text(_reference(trained, held, time, window_seconds, apart).to_json(), encoding="utf-8")
+    (folder / VALIDATION).write_bytes(_validation(told))
+    (folder / SAMPLE).write_bytes(_sample(signature, held, told))
+    (folder / LOCK).write_text(_lock(), encoding="utf-8")
+    files = {path: hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in _files(folder)}
+    manifest = {
+        "schema": SCHEMA,
+        "name": name,
+        "task": task,
+        "target": target,
+        "time": time or None,
+        "key": key or None,
+        "features": features,
+        "estimator": {"file": ESTIMATOR, "format": "pickle", "class": _estimator_class(folder)},
+        "signature": signature.to_json(),
+        "libraries": versions(LIBRARIES),
+        "metrics": metrics,
+        "lineage": lineage,
+        "files": files,
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return {"files": len(files), "rows_proven": prove(open_package(folder))}
+
+
+def prove(package: Package) -> int:
+    """Ask the package for the sample's predictions, together and row by row, and give their number.
+
+    Raises StepError where one differs from what the training run predicted.
+    """
+    rows, expected = package.sample()
+    predictor = package.load()
+    together = predictor.predict(rows)
+    _compare(together, expected, "served as JSON", f"a feature of {predictor.reference} depends on a column's type")
+    alone = [predictor.predict([row])[0] for row in rows[:ALONE]]
+    _compare(alone, expected[:ALONE], "alone", f"{predictor.reference} looks at other rows than the one it describes")
+    return len(expected)
+
+
+def _compare(found: Sequence[float], expected: Sequence[float], how: str, why: str) -> None:
+    wrong = np.flatnonzero(~np.isclose(found, expected, rtol=TOLERANCE, atol=1e-12))
+    if len(wrong):
+        row = int(wrong[0])
+        fact = f"row {row} of the sample is predicted {found[row]!r} when {how}, {expected[row]!r} in the holdout table"
+        raise StepError(f"{fact}: {why}")
+
+
+def copy_code(source: Path, to: Path) -> None:
+    """Copy a project's importable code: modules, and packages with their data; no caches, tests or environments."""
+    if not source.is_dir():
+        raise StepError(f"the project's code is not in {source}")
+    to.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix == ".py":
+            shutil.copyfile(path, to / path.name)
+        elif path.is_dir() and _is_code(path):
+            shutil.copytree(path, to / path.name, ignore=_uncopied, copy_function=shutil.copyfile)
+    if not any(to.iterdir()):
+        raise StepError(f"{source} holds no Python code")
+
+
+def _is_code(folder: Path) -> bool:
+    if folder.name in NOT_CODE or folder.name.startswith((".", "__")) or (folder / "pyvenv.cfg").exists():
+        return False
+    return folder.suffix != ".egg-info" and any(folder.rglob("*.py"))
+
+
+def _uncopied(folder: str, names: list[str]) -> set[str]:
+    dead = {n for n in names if (Path(folder) / n).is_symlink() and not (Path(folder) / n).exists()}
+    return dead | {n for n in names if n == "__pycache__" or n.startswith(".") or n.endswith((".pyc", ".pyo"))}
+
+
+def _raw(table: In, target: str) -> Any:
+    rows, _ = read_rows(table, target)
+    return rows.drop(columns=target)
+
+
+def _table(table: In) -> Any:
+    import pandas as pd
+
+    return pd.read_parquet(table.path)
+
+
+def _signature(*frames: Any) -> Signature:
+    try:
+        return Signature.infer(*frames)
+    except TypeError as error:
+        raise StepError(f"{error}; leave it out of the data, or cast it") from None
+
+
+def _reference(trained: Any, held: Any, time: str, window_seconds: float, apart: set[str]) -> Reference:
+    import pandas as pd
+
+    rows = pd.concat([trained, held], ignore_index=True)
+    columns = {str(name): rows[name].to_numpy() for name in rows.columns if name not in apart}
+    return Reference.fit(columns, rows[time].to_numpy() if time else None, window_seconds)
+
+
+def _validation(told: Any) -> bytes:
+    newest = told.tail(VALIDATION_ROWS)
+    moment = newest["time"].to_numpy().astype("datetime64[us]")
+    seconds = np.where(np.isnat(moment), np.nan, moment.astype(np.int64) / 1e6)
+    columns = {"time": seconds, "prediction": newest["prediction"].to_numpy(), "value": newest["value"].to_numpy()}
+    return arrays({name: np.asarray(column, np.float64) for name, column in columns.items()})
+
+
+def arrays(columns: Mapping[str, NDArray[Any]]) -> bytes:
+    """Give arrays as an .npz file without the time of writing, so that the same arrays are the same bytes.
+
+    >>> arrays({"x": np.arange(3)}) == arrays({"x": np.arange(3)})
+    True
+    """
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, column in columns.items():
+            part = io.BytesIO()
+            np.lib.format.write_array(part, column, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(entry, part.getvalue(), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def _sample(signature: Signature, held: Any, told: Any) -> bytes:
+    if len(held) != len(told):
+        raise StepError(f"the holdout has {len(held)} rows, its predictions {len(told)}")
+    chosen = np.unique(np.linspace(0, len(held) - 1, min(SAMPLE_ROWS, len(held))).astype(np.int64))
+    rows = signature.rows(held.iloc[chosen])
+    expected = told["prediction"].to_numpy()[chosen].tolist()
+    return orjson.dumps({"schema": SCHEMA, "rows": rows, "predictions": expected}, option=orjson.OPT_INDENT_2)
+
+
+def _lock() -> str:
+    from importlib.metadata import distributions
+
+    found = {(str(d.metadata["Name"]).lower().replace("_", "-"), d.version) for d in distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found))
+
+
+def _estimator_class(folder: Path) -> str:
+    """Unpickle with the package's own copy of the code in front, as every later reader will."""
+    sys.path.insert(0, str((folder / CODE).resolve()))
+    kind = type(pickle.loads((folder / ESTIMATOR).read_bytes()))  # noqa: S301  the run's own artifact
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _files(folder: Path) -> Iterator[str]:
+    yield from sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)

@@ -1,0 +1,312 @@
+"""The router as a process in front of real version servers, and its retries by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, alive, call, until, write_routes
+
+from trilho_runtime.http import HttpError
+from trilho_runtime.log import LineLog
+from trilho_runtime.route import Router, Table
+from trilho_runtime.traffic import Route, Split
+from trilho_runtime.upstream import Pool, Unanswered
+from trilho_runtime.upstream import Reply as Wire
+
+
+@dataclass
+class Endpoint:
+    """A router before two versions."""
+
+    address: str
+    versions: dict[int, str]
+    routes: Path
+    labels: Path
+    pid: int
+    generation: int = 1
+
+    def share(self, **shares: float) -> None:
+        self.generation += 1
+        versions = [(int(v[1:]), self.versions[int(v[1:])], share) for v, share in shares.items()]
+        write_routes(self.routes, self.generation, *versions)
+        until(lambda: self.stats()["generation"] == self.generation, what="the routes to be read")
+
+    def stats(self) -> dict[str, Any]:
+        stats: dict[str, Any] = call(self.address, "/stats").json
+        return stats
+
+    def predict(self, *rows: object, **headers: str) -> Reply:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return call(self.address, "/predict", {"instances": list(rows)}, named)
+
+
+def more_than(replies: list[Reply], number: int) -> Callable[[], bool]:
+    """Wait for so many more replies than there are now."""
+    wanted = len(replies) + number
+    return lambda: len(replies) > wanted
+
+
+@pytest.fixture(scope="module")
+def endpoint(launch_many: Launcher, package: Path) -> Endpoint:
+    servers = {version: launch_many.server(package, version=version) for version in (1, 2)}
+    versions = {version: server.wait_until_ready() for version, server in servers.items()}
+    routes, labels = launch_many.folder / "routes.json", launch_many.folder / "labels"
+    write_routes(routes, 1, (1, versions[1], 100))
+    router = launch_many.router(routes, "--label-dir", labels, "--retry-seconds", 1)
+    return Endpoint(router.wait_until_ready(), versions, routes, labels, router.process.pid)
+
+
+def test_requests_are_split_by_share_and_counted(endpoint: Endpoint) -> None:
+    endpoint.share(v1=80, v2=20)
+    before = endpoint.stats()["versions"]
+    replies = [endpoint.predict(ROW, ROW) for _ in range(20)]
+    assert {reply.status for reply in replies} == {200}
+    assert Counter(reply.headers["x-trilho-version"] for reply in replies) == {"1": 16, "2": 4}
+    assert all(reply.json["predictions"] == [ANSWER, ANSWER] for reply in replies)
+    assert len({i for reply in replies for i in reply.json["ids"]}) == 40
+    after = endpoint.stats()["versions"]
+
+    def moved(version: str, name: str) -> int:
+        return int(after[version][name] - before.get(version, {name: 0})[name])
+
+    assert [moved("1", n) for n in ("requests", "rows", "errors")] == [16, 32, 0]
+    assert [moved("2", n) for n in ("requests", "rows", "errors")] == [4, 8, 0]
+    assert sum(after["2"]["latency"]["counts"]) >= 4
+
+
+def test_a_key_stays_with_its_version(endpoint: Endpoint) -> None:
+    endpoint.share(v1=50, v2=50)
+    found = {key: {endpoint.predict(ROW, x_trilho_key=key).json["version"] for _ in range(3)} for key in "abcdefgh"}
+    assert all(len(versions) == 1 for versions in found.values())
+    assert set.union(*found.values()) == {1, 2}
+
+
+def test_a_callers_mistake_is_passed_back_and_is_no_error(endpoint: Endpoint) -> None:
+    endpoint.share(v1=100)
+    before = endpoint.stats()
+    wrong = endpoint.predict({**ROW, "x": "1"}, x_request_id="mine")
+    assert (wrong.status, wrong.json["field"], wrong.json["row"]) == (422, "x", 0)
+    assert wrong.headers["x-request-id"] == "mine"
+    assert call(endpoint.address, "/predict", b"{").status == 400
+    assert call(endpoint.address, "/predict", b"x" * 1_600_000).status == 413
+    assert call(endpoint.address, "/nothing").status == 404
+    after = endpoint.stats()
+    assert after["failed"] == before["failed"]
+    assert after["versions"]["1"]["errors"] == before["versions"]["1"]["errors"]
+    assert after["versions"]["1"]["requests"] == before["versions"]["1"]["requests"] + 2
+
+
+def test_labels_are_written_before_the_answer(endpoint: Endpoint) -> None:
+    before = endpoint.stats()["labels"]
+    good = [{"id": "a.0", "value": 1}, {"key": {"id": "b"}, "value": 2.5}]
+    reply = call(endpoint.address, "/labels", {"labels": good})
+    assert (reply.status, reply.json) == (200, {"accepted": 2})
+    lines = [json.loads(line) for path in endpoint.labels.iterdir() for line in path.read_bytes().splitlines()]
+    assert [(line.get("id") or line["key"], line["y"]) for line in lines] == [("a.0", 1.0), ({"id": "b"}, 2.5)]
+    bad = call(endpoint.address, "/labels", {"labels": [*good, {"id": "c", "value": "1"}]})
+    assert (bad.status, bad.json["field"], bad.json["row"]) == (422, "labels", 2)
+    assert call(endpoint.address, "/labels", b"{").status == 400
+    assert endpoint.stats()["labels"] == before + 2
+
+
+def test_the_info_health_and_metrics_are_of_the_whole_endpoint(endpoint: Endpoint) -> None:
+    endpoint.share(v1=90, v2=10)
+    info = call(endpoint.address, "/").json
+    assert (info["model"], info["version"]) == ("tiny", 1)
+    assert info["versions"] == [{"version": 1, "share": 90.0}, {"version": 2, "share": 10.0}]
+    assert call(endpoint.address, "/health").status == 200
+    metrics = call(endpoint.address, "/metrics").body.decode()
+    assert 'trilho_route_share{model="tiny",version="2"} 10.0' in metrics
+    assert 'trilho_route_latency_seconds_count{model="tiny",version="1"}' in metrics
+
+
+def test_malformed_routes_leave_the_old_ones(endpoint: Endpoint) -> None:
+    endpoint.share(v1=100)
+    endpoint.routes.write_text("{")
+    time.sleep(0.15)  # longer than the router takes to look; nothing to wait for, since nothing may happen
+    assert endpoint.predict(ROW).status == 200
+    endpoint.share(v1=100)
+
+
+def test_without_a_version_requests_wait_then_are_refused(endpoint: Endpoint) -> None:
+    endpoint.share()
+    started = time.monotonic()
+    reply = endpoint.predict(ROW)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert 0.4 < time.monotonic() - started < 3
+    assert call(endpoint.address, "/health").status == 503
+    late = threading.Timer(0.3, lambda: endpoint.share(v2=100))
+    late.start()
+    assert endpoint.predict(ROW).json["version"] == 2
+    late.join()
+
+
+def test_a_version_that_does_not_answer_is_stepped_over_and_blamed(endpoint: Endpoint) -> None:
+    dead = endpoint.versions | {3: "http://127.0.0.1:1"}
+    write_routes(endpoint.routes, 1000, (3, dead[3], 50), (1, dead[1], 50))
+    endpoint.generation = 1000
+    until(lambda: endpoint.stats()["generation"] == 1000)
+    replies = [endpoint.predict(ROW) for _ in range(10)]
+    assert {(reply.status, reply.json["version"]) for reply in replies} == {(200, 1)}
+    stats = endpoint.stats()["versions"]["3"]
+    assert stats["requests"] == stats["errors"] == 5
+    endpoint.share(v1=100)
+
+
+def test_a_rollout_under_load_drops_nothing(endpoint: Endpoint) -> None:
+    endpoint.share(v1=100)
+    replies: list[Reply] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            replies.append(endpoint.predict(ROW))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for share in (10, 50, 100, 0, 50):
+        endpoint.share(**{k: v for k, v in {"v1": 100 - share, "v2": share}.items() if v})
+        until(more_than(replies, 20), what="requests at this share")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert {reply.status for reply in replies} == {200}
+    assert {reply.json["version"] for reply in replies} == {1, 2}
+
+
+def test_a_killed_version_server_loses_no_request(launch: Launcher, package: Path, tmp_path: Path) -> None:
+    log, routes = tmp_path / "log", tmp_path / "routes.json"
+    first = launch.server(package, "--log", log)
+    write_routes(routes, 1, (1, first.wait_until_ready(), 100))
+    router = launch.router(routes)
+    address = router.wait_until_ready()
+    replies: list[Reply] = []
+    over = threading.Event()
+
+    def ask(name: int) -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            identity = f"{name}-{number}"
+            replies.append(call(address, "/predict", {"instances": [ROW]}, {"x-request-id": identity}))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for generation in (2, 3):
+        until(more_than(replies, 30), what="requests")
+        launch.started[-1 if generation == 3 else 0].process.kill()
+        again = launch.server(package, "--log", log)
+        write_routes(routes, generation, (1, again.wait_until_ready(), 100))
+    until(more_than(replies, 30), what="requests")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert {reply.status for reply in replies} == {200}
+    assert call(address, "/stats").json["failed"] == 0
+    logged = [json.loads(line)["id"] for path in log.iterdir() for line in path.read_bytes().splitlines()]
+    answered = [i for reply in replies for i in reply.json["ids"]]
+    assert len(set(answered)) == len(answered) == len(replies)
+    assert set(answered) <= set(logged)
+
+
+def test_a_port_in_use_is_exit_2_and_one_clear_line(launch: Launcher, tmp_path: Path) -> None:
+    routes = write_routes(tmp_path / "routes.json", 1)
+    port = launch.router(routes).wait_until_bound().rpartition(":")[2]
+    second = launch.router(routes, "--port", port)
+    assert second.process.wait(15) == 2
+    assert second.errors.read_text().splitlines()[0] == f"port {port} of 127.0.0.1: Address already in use"
+
+
+def test_a_stopped_router_answers_what_it_has(launch: Launcher, package: Path, tmp_path: Path) -> None:
+    server = launch.server(package)
+    routes = write_routes(tmp_path / "routes.json", 1, (1, server.wait_until_ready(), 100))
+    router = launch.router(routes)
+    address = router.wait_until_ready()
+    replies: list[Reply] = []
+    slow = {"instances": [{**ROW, "wish": "sleep"}]}
+    thread = threading.Thread(target=lambda: replies.append(call(address, "/predict", slow)))
+    thread.start()
+    time.sleep(0.2)  # until the request is under way; the server's thread is busy then and shows nothing
+    assert router.stop() == 0
+    thread.join()
+    assert replies[0].status == 200
+
+
+def test_a_router_ends_with_its_parents_pipe(launch: Launcher, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    router = launch.router(tmp_path / "absent.json", "--parent-pipe", read, pass_fds=[read])
+    os.close(read)
+    router.wait_until_bound()
+    assert alive(router.process.pid)
+    os.close(write)
+    assert router.process.wait(2.5) == 0
+
+
+class Fakes(Table):
+    """Routes whose servers do what they are told."""
+
+    def __init__(self, *behaviours: Exception | Wire) -> None:
+        super().__init__(Path("/nowhere"))
+        self.behaviours = list(behaviours)
+        self.split = Split([Route(n, f"http://127.0.0.1:{n}", 100 / 4) for n in (1, 2, 3, 4)])
+
+    def pool(self, route: Route) -> Pool:
+        behaviours = self.behaviours
+
+        class Fake(Pool):
+            async def send(self, request: bytes, seconds: float) -> Wire:
+                found = behaviours.pop(0)
+                if isinstance(found, Exception):
+                    raise found
+                return found
+
+        return Fake(route.address)
+
+
+def ask(tmp_path: Path, *behaviours: Exception | Wire) -> tuple[Wire | HttpError, Router]:
+    router = Router(Fakes(*behaviours), LineLog(tmp_path), retry_seconds=1)
+
+    async def run() -> Wire | HttpError:
+        try:
+            return await router._ask(b"", None)
+        except HttpError as error:
+            return error
+
+    return asyncio.run(run()), router
+
+
+OK = Wire(200, {"x-trilho-rows": "1"}, b"{}")
+
+
+def test_a_version_that_is_not_ready_is_asked_again_later(tmp_path: Path) -> None:
+    warming = Wire(503, {}, b"{}")
+    found, router = ask(tmp_path, *[warming] * 6, OK)
+    assert found == OK
+    assert sum(count.errors for count in router.counts.versions.values()) == 4  # each version once
+    assert sum(count.requests for count in router.counts.versions.values()) == 4
+
+
+def test_a_request_that_kills_servers_is_not_tried_on_all_of_them(tmp_path: Path) -> None:
+    found, _ = ask(tmp_path, *[Unanswered("broke", sent=True)] * 3, OK)
+    assert isinstance(found, HttpError)
+    assert found.answer.status == 503
+    assert "3 servers ended while they had this request" in str(found)
+
+
+def test_a_full_disk_is_passed_on(tmp_path: Path) -> None:
+    found, router = ask(tmp_path, Wire(507, {}, b"{}"))
+    assert isinstance(found, Wire)
+    assert found.status == 507
+    assert sum(count.errors for count in router.counts.versions.values()) == 1
