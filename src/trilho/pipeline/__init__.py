@@ -1,0 +1,1 @@
+"""A graph of functions over artifacts, and its execution on this machine."""

@@ -1,0 +1,1 @@
+"""The standard training pipeline: from data files to a proven model package."""
