@@ -1,0 +1,1 @@
+"""Hourly demand for shared bikes."""

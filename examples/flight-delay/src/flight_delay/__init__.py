@@ -1,0 +1,1 @@
+"""Late departures from New York."""
