@@ -1,0 +1,1 @@
+"""What tests and the demo put in the place of the world outside."""

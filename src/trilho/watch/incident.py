@@ -1,0 +1,86 @@
+"""Incidents: what alarms mean for the open problems of a model. Pure: from the journal's state to records.
+
+One incident for each model, version and kind of alarm: opened once, updated in place, closed when another version
+took over. Ids are made from the alarms', so that a repeat after a crash is the same incident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from trilho.core.projection import Incident, ModelState
+from trilho.core.records import AlarmRaised, IncidentClosed, IncidentOpened, IncidentUpdated, Payload
+from trilho.watch.window import words
+
+Severity = Literal["low", "medium", "high"]
+STEPS = {"drift": (2.0, 4.0), "performance": (1.25, 2.0), "quality": (2.0, 4.0)}
+
+
+def respond(state: ModelState, alarms: Iterable[AlarmRaised]) -> list[Payload]:
+    """Open incidents for alarms that belong to none, and update the others: once in a call, however many alarms.
+
+    A second alarm confirms an incident, since the detector started from nothing after the first.
+    """
+    opened: dict[tuple[str, int], IncidentOpened] = {}
+    more: dict[str, list[AlarmRaised]] = {}
+    for alarm in alarms:
+        held = _open_incident(state, alarm)
+        if held is not None:
+            if alarm.alarm not in held.alarms:
+                more.setdefault(held.id, []).append(alarm)
+        elif (alarm.kind, alarm.version) in opened:
+            more.setdefault(opened[alarm.kind, alarm.version].incident, []).append(alarm)
+        else:
+            opened[alarm.kind, alarm.version] = _opened(alarm)
+    return [*opened.values(), *(_updated(state, incident, new) for incident, new in more.items())]
+
+
+def close_outlived(state: ModelState) -> list[Payload]:
+    """Close the incidents of versions that no longer serve."""
+    return [
+        IncidentClosed(model=state.name, incident=x.id, reason=f"version {state.champion} took over")
+        for x in state.open_incidents
+        if state.champion is not None and x.version != state.champion
+    ]
+
+
+def severity(alarm: AlarmRaised) -> Severity:
+    """Grade an alarm by how far its first cause is beyond what is allowed.
+
+    Drift: twice the tolerance is medium, four times high. Performance: a loss of 1.25 and 2 times the allowed one.
+    """
+    if not alarm.causes:
+        return "low"
+    ratio = alarm.causes[0]["distance"] / max(alarm.causes[0]["tolerance"], 1e-9)
+    medium, high = STEPS[alarm.kind]
+    return "high" if ratio >= high else "medium" if ratio >= medium else "low"
+
+
+def _open_incident(state: ModelState, alarm: AlarmRaised) -> Incident | None:
+    found = (x for x in state.open_incidents if x.kind == alarm.kind and x.version == alarm.version)
+    return next(found, None)
+
+
+def _opened(alarm: AlarmRaised) -> IncidentOpened:
+    told = _told(alarm)
+    title = told[:1].upper() + told[1:]
+    return IncidentOpened(
+        model=alarm.model, incident=f"{alarm.kind}-{alarm.alarm[:10]}", kind=alarm.kind, alarm=alarm.alarm,
+        version=alarm.version, severity=severity(alarm), title=title,
+    )  # fmt: skip
+
+
+def _updated(state: ModelState, incident: str, alarms: list[AlarmRaised]) -> IncidentUpdated:
+    before = len(state.incidents[incident].alarms) if incident in state.incidents else 1
+    last = alarms[-1]
+    count = f"{len(alarms)} more alarms, the last: " if len(alarms) > 1 else ""
+    note = count + _told(last)
+    change: Literal["alarm", "confirmed"] = "confirmed" if before == 1 else "alarm"
+    return IncidentUpdated(model=last.model, incident=incident, change=change, note=note, alarm=last.alarm)
+
+
+def _told(alarm: AlarmRaised) -> str:
+    if alarm.kind == "performance":  # its summary says the window itself
+        return alarm.summary
+    return f"{alarm.summary}, {words(alarm.window_start, alarm.window_end)}"

@@ -1,0 +1,298 @@
+"""One model's watcher: reads closed windows and new labels, measures them, and says which alarms they raise.
+
+The promise `false_alarms` is the model's total. Half of it belongs to the drift of inputs and predictions, half to the
+loss: at one a year and daily windows the drift detector's A is 730 windows, and the loss detector's the number of
+labelled rows in two years.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilho.config import Settings
+from trilho.core.digest import digest_json
+from trilho.core.ports import Columns, Labelled, PredictionLog, WatchStore
+from trilho.core.readings import FeatureReading, Reading, decode_reading, encode_reading
+from trilho.core.records import AlarmKind, AlarmRaised, Cause
+from trilho.watch.drift import Drift, DriftDetector
+from trilho.watch.loss import LossDetector, allowed_loss
+from trilho.watch.performance import losses, measure
+from trilho.watch.reference import ENOUGH_WINDOWS, load_reference, watched
+from trilho.watch.window import iso, moment, words
+from trilho_runtime.profile import PREDICTION, Profile
+
+MEMORY = 1
+AT_ONCE = 16
+MOST_AT_ONCE = 4096
+PENDING = 400
+LEAST_RUN = 2.0
+NAMED = 5
+RECENT = 200
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one look at the log found: records to append, and readings that are new or have changed."""
+
+    payloads: list[AlarmRaised]
+    readings: list[Reading]
+
+
+class Monitor:
+    """Watches one version as champion.
+
+    `observe` may be repeated after a crash: alarm ids come from model, version, kind and window, so that a repeat is
+    recognised. `commit` keeps what was learnt, once the caller has appended the payloads. A memory of an earlier
+    champion says only how far windows and labels were read.
+    """
+
+    def __init__(
+        self, model: str, version: int, package: Path, settings: Settings, memory: bytes | None = None
+    ) -> None:
+        self.model, self.version, self.settings = model, version, settings
+        self.window = settings.watch.window.total_seconds()
+        regression = settings.model.task == "regression"
+        self.metric = settings.gate.metric
+        if self.metric == "auto":
+            self.metric = "mae" if regression else "roc_auc"
+        self.loss_name = "mae" if regression else "brier"
+        self._load(package, None if regression else 1.0)
+        self._next: int | None = None
+        self._cursor = 0
+        self._pending: dict[tuple[str, int], Reading] = {}
+        self._changed: dict[tuple[str, int], Reading] = {}
+        if memory is not None:
+            self._recall(json.loads(memory))
+
+    def _load(self, package: Path, bound: float | None) -> None:
+        manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+        with np.load(package / "validation.npz") as held:
+            time, prediction, value = held["time"], held["prediction"], held["value"]
+        model, watch = self.settings.model, self.settings.watch
+        hidden = {model.target, model.time or "", model.key or "", *watch.ignore}
+        reference = load_reference(package / "reference.json")
+        reference, allowed = watched(reference, hidden, watch.tolerance, prediction, time, self.window)
+        rate = watch.false_alarms / 2
+        self.drift = DriftDetector(reference, max(1 / (rate * self.window), LEAST_RUN), allowed=allowed)
+        self.limit = allowed_loss(losses(self.loss_name, prediction, value), watch.degradation, bound)
+        reached = reference.windows * reference.window_seconds
+        rows_a_second = reference.rows / reached if reached else 1 / self.window
+        self.loss = None if self.limit is None else LossDetector(self.limit, max(rows_a_second / rate, LEAST_RUN))
+        known = manifest.get("metrics", {}).get(self.metric)
+        self.expected = known if known is not None else measure(self.metric, prediction, value).value
+
+    def notes(self) -> list[str]:
+        """Say what is watched less well than it should be, and why; nothing where all is well."""
+        learnt = [a.learnt for a in self.drift.allowances]
+        windows, notes = self.drift.reference.windows, []
+        if "floor" in learnt:
+            notes.append(f"the reference has {windows} windows, {ENOUGH_WINDOWS} are needed to learn natural variation")
+        if "shown" in learnt:
+            notes.append("drift of predictions is shown but raises no alarm: only held-out rows are there to compare")
+        if self.limit is None:
+            notes.append("losses are not watched: too few held-out rows to say what is allowed")
+        return notes
+
+    # ---- one look ------------------------------------------------------------------------------------------------
+
+    def observe(self, log: PredictionLog, now: datetime | None = None) -> Observation:
+        """Read the windows that have closed and the labels that have come since the last look."""
+        labelled = log.labelled(self._cursor)
+        payloads = []
+        self._changed = {}
+        for start, rows in self._closed(log, now or datetime.now(UTC)):
+            payloads += self._read(start, rows)
+        payloads += self._learn(labelled)
+        self._refresh(log, labelled)
+        self._cursor = labelled.cursor
+        return Observation(payloads, list(self._changed.values()))
+
+    def commit(self, store: WatchStore) -> None:
+        """Keep the readings and the memory of the last look; the caller has appended its payloads before."""
+        store.save(self.model, list(self._changed.values()), self.memory())
+        self._changed = {}
+
+    def memory(self) -> bytes:
+        """Give what a restarted watcher goes on from."""
+        newest = sorted(self._pending)[-PENDING:]
+        self._pending = {key: self._pending[key] for key in newest}
+        data = {
+            "schema": MEMORY,
+            "version": self.version,
+            "window": self.window,
+            "next": self._next,
+            "cursor": self._cursor,
+            "drift": self.drift.state(),
+            "loss": self.loss.state() if self.loss else None,
+            "pending": [encode_reading(reading) for reading in self._pending.values()],
+        }
+        return json.dumps(data, separators=(",", ":")).encode()
+
+    def _recall(self, data: dict[str, Any]) -> None:
+        if data["schema"] != MEMORY:
+            raise ValueError(f"the watcher's memory has schema {data['schema']}, this trilho reads {MEMORY}")
+        self._cursor = data["cursor"]
+        if data["next"] is not None:
+            self._next = int(data["next"] * data["window"] // self.window)
+        for reading in map(decode_reading, data["pending"]):
+            self._pending[reading.window_start, reading.version] = reading
+        if data["version"] != self.version or data["window"] != self.window:
+            return
+        self.drift.restore(data["drift"])
+        if self.loss and data["loss"]:
+            self.loss.restore(data["loss"])
+
+    # ---- windows -------------------------------------------------------------------------------------------------
+
+    def _closed(self, log: PredictionLog, now: datetime) -> Iterator[tuple[float, Columns]]:
+        """Give start and rows of each closed window that has rows, a bounded number of windows at a time."""
+        extent = log.extent()
+        if extent is None:
+            return
+        if self._next is None:
+            self._next = int(extent[0].timestamp() // self.window)
+        newest = min(extent[1], now) if self.settings.model.time else now
+        end, at_once = int(newest.timestamp() // self.window), AT_ONCE
+        while self._next < end:
+            stop = min(self._next + at_once, end)
+            rows = log.rows(moment(self._next * self.window), moment(stop * self.window))
+            windows = (np.asarray(rows["_time"], np.float64) // self.window).astype(np.int64)
+            for k in np.unique(windows):
+                picked = windows == k
+                yield float(k) * self.window, {name: column[picked] for name, column in rows.items()}
+            at_once = AT_ONCE if len(windows) else min(at_once * 2, MOST_AT_ONCE)
+            self._next = stop
+
+    def _read(self, start: float, rows: Columns) -> list[AlarmRaised]:
+        own = np.asarray(rows["_version"]) == self.version
+        found = self.drift.update(self._profile(rows, own))
+        span = iso(start), iso(start + self.window)
+        alarms = [self._drift_alarm(found, *span)] if found.alarm else []
+        features = [
+            FeatureReading(feature=c.feature, distance=c.distance, tolerance=c.tolerance, share=c.share)
+            for c in sorted(found.causes, key=lambda c: self.drift.names.index(c.feature))
+        ]
+        reading = Reading(
+            model=self.model, version=self.version, window_start=span[0], window_end=span[1], rows=len(own),
+            evidence=found.evidence, threshold=found.threshold, features=features, metric=self.metric,
+            expected=self.expected, alarms=[alarm.alarm for alarm in alarms],
+        )  # fmt: skip
+        self._measure(reading, rows)
+        return alarms
+
+    def _profile(self, rows: Columns, own: NDArray[np.bool_]) -> Profile:
+        nulls = np.full(len(own), None, object)
+        columns = {f.name: rows.get(f.name, nulls) for f in self.drift.reference.features}
+        columns[PREDICTION] = np.asarray(rows["_prediction"])[own]
+        return {f.name: f.count(columns[f.name]) for f in self.drift.reference.features}
+
+    def _drift_alarm(self, found: Drift, start: str, end: str) -> AlarmRaised:
+        named = [c for c in found.causes[:NAMED] if c.share >= 0.01]
+        causes = [Cause(feature=c.feature, share=c.share, distance=c.distance, tolerance=c.tolerance) for c in named]
+        moved = ", ".join(f"{_plain(c.feature)} ({c.words})" for c in named[:3])
+        return self._alarm("drift", (start, end), found.evidence, found.threshold, causes, f"drift of {moved}")
+
+    # ---- labels --------------------------------------------------------------------------------------------------
+
+    def _learn(self, labelled: Labelled) -> list[AlarmRaised]:
+        """Show the loss detector the new labels of this version; at most one alarm for a look."""
+        own = (labelled.version == self.version) & np.isfinite(labelled.value)
+        if self.loss is None or self.limit is None or not own.any():
+            return []
+        time = labelled.time[own]
+        lost = losses(self.loss_name, labelled.prediction[own], labelled.value[own])
+        first = self.loss.update_many(lost)
+        if first is None:
+            return []
+        start = float(time[first] // self.window) * self.window
+        there = (time >= start) & (time < start + self.window)
+        if there.sum() < 10:  # the window's other labels came earlier
+            there = np.arange(len(time)) > first - RECENT
+        mean, allowed = float(np.mean(lost[there])), self.limit.allowed
+        over = words(iso(start), iso(start + self.window))
+        name = {"mae": "MAE", "brier": "Brier loss"}[self.loss_name]
+        summary = f"{name} {mean:.3g} over {over}, {allowed:.3g} allowed, {self.limit.expected:.3g} expected"
+        causes = [Cause(feature=self.loss_name, share=1.0, distance=mean, tolerance=allowed)]
+        span = iso(start), iso(start + self.window)
+        alarm = self._alarm("performance", span, self.loss.peak, self.loss.threshold, causes, summary)
+        self._mark(alarm)
+        return [alarm]
+
+    def _mark(self, alarm: AlarmRaised) -> None:
+        key = alarm.window_start, self.version
+        reading = self._changed.get(key) or self._pending.get(key)
+        if reading is not None and alarm.alarm not in reading.alarms:
+            self._keep(replace(reading, alarms=[*reading.alarms, alarm.alarm]), key in self._pending)
+
+    def _refresh(self, log: PredictionLog, labelled: Labelled) -> None:
+        """Measure again the windows whose labels came after they were read, neighbours in one reading of the log."""
+        touched = set(np.unique(labelled.time // self.window).astype(np.int64).tolist())
+        fresh = {key for key in self._changed if key[1] == self.version}
+        waiting: dict[int, list[Reading]] = {}
+        for key, reading in self._pending.items():
+            k = int(datetime.fromisoformat(reading.window_start).timestamp() // self.window)
+            if k in touched and key not in fresh:
+                waiting.setdefault(k, []).append(reading)
+        for first, last in _runs(sorted(waiting)):
+            rows = log.rows(moment(first * self.window), moment((last + 1) * self.window))
+            windows = np.asarray(rows["_time"], np.float64) // self.window
+            for k in range(first, last + 1):
+                part = {name: column[windows == k] for name, column in rows.items()}
+                for reading in waiting[k]:
+                    self._measure(reading, part)
+
+    def _measure(self, reading: Reading, rows: Columns) -> None:
+        own = np.asarray(rows["_version"]) == reading.version
+        value, prediction = np.asarray(rows["_value"], np.float64)[own], np.asarray(rows["_prediction"])[own]
+        found = measure(reading.metric, prediction, value)
+        measured = replace(reading, value=found.value, low=found.low, high=found.high, labelled=found.rows)
+        self._keep(measured, bool(np.isnan(value).any()))
+
+    def _keep(self, reading: Reading, pending: bool) -> None:
+        key = reading.window_start, reading.version
+        self._changed[key] = reading
+        self._pending.pop(key, None)
+        if pending:
+            self._pending[key] = reading
+
+    def _alarm(
+        self,
+        kind: AlarmKind,
+        span: tuple[str, str],
+        evidence: float,
+        threshold: float,
+        causes: list[Cause],
+        summary: str,
+    ) -> AlarmRaised:
+        name = digest_json([self.model, self.version, kind, span[0]])[:16]
+        return AlarmRaised(
+            model=self.model, alarm=name, kind=kind, version=self.version, window_start=span[0],
+            window_end=span[1], evidence=evidence, threshold=threshold, causes=causes, summary=summary,
+        )  # fmt: skip
+
+
+def _plain(feature: str) -> str:
+    return "predictions" if feature == PREDICTION else feature
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """Give stretches of neighbouring numbers, of at most AT_ONCE each.
+
+    >>> list(_runs([1, 2, 3, 7]))
+    [(1, 3), (7, 7)]
+    """
+    at = 0
+    while at < len(numbers):
+        last = at
+        while last + 1 < len(numbers) and numbers[last + 1] == numbers[last] + 1 and last - at + 1 < AT_ONCE:
+            last += 1
+        yield numbers[at], numbers[last]
+        at = last + 1

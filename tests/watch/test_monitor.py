@@ -1,0 +1,271 @@
+"""The watcher: each window once, each label once, alarms that a repeat recognises, whatever is killed when."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.watch.world import DAY, MemoryLog, MemoryStore, World, settings, write_package
+
+from trilho.core.records import AlarmRaised
+from trilho.errors import PackageError
+from trilho.watch.monitor import Monitor
+from trilho.watch.window import iso, moment
+
+START = 60  # the first served day
+
+
+def watch(log: MemoryLog, store: MemoryStore, package: Path, version: int = 1) -> list[AlarmRaised]:
+    """One look by a watcher that was just started."""
+    monitor = Monitor("bike", version, package, settings(), store.memory("bike"))
+    seen = monitor.observe(log)
+    monitor.commit(store)
+    return seen.payloads
+
+
+def test_quiet_days_leave_readings_and_no_alarm(tmp_path: Path) -> None:
+    world, log, store = World(1), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for k in range(40):
+        rows, y = world.serve(log, START + k)
+        log.label(rows, y)
+        assert watch(log, store, package) == []
+    readings = store.readings("bike")
+    assert [x.window_start for x in readings] == [iso((START + k) * DAY) for k in range(39)]  # the newest is open
+    assert all(x.rows == x.labelled == 100 for x in readings)
+    assert all(x.metric == "mae" and x.expected == 0.8 and x.alarms == [] for x in readings)
+    assert np.mean([x.value for x in readings if x.value]) == pytest.approx(0.8, abs=0.03)
+    assert all(x.low < x.value < x.high for x in readings if x.low and x.value and x.high)
+    assert [f.feature for f in readings[0].features] == ["x", "c", "_prediction"]
+
+
+def test_drift_is_found_and_named(tmp_path: Path) -> None:
+    world, log, store = World(2), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for k in range(10):
+        world.serve(log, START + k, shift=1.5 * (k >= 5))
+    first = watch(log, store, package)[0]
+    assert first.kind == "drift"
+    assert first.window_start in (iso((START + 5) * DAY), iso((START + 6) * DAY))
+    assert first.causes[0]["feature"] == "x"
+    assert first.causes[0]["distance"] > first.causes[0]["tolerance"]
+    assert first.summary.startswith("drift of x (")
+    assert first.evidence >= first.threshold == pytest.approx(2 * 365.24, rel=0.01)
+    assert [x.alarms for x in store.readings("bike") if x.window_start == first.window_start] == [[first.alarm]]
+
+
+def test_a_changed_target_is_found_in_the_losses(tmp_path: Path) -> None:
+    world, log, store = World(3), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for k in range(12):
+        rows, y = world.serve(log, START + k, noise=3.0 if k >= 5 else 1.0)
+        log.label(rows, y)
+    alarms = watch(log, store, package)
+    assert [x.kind for x in alarms] == ["performance"]
+    day = moment((START + 5) * DAY)
+    assert alarms[0].window_start in (day.isoformat(), (day + timedelta(days=1)).isoformat())
+    assert alarms[0].causes[0]["feature"] == "mae"
+    assert alarms[0].causes[0]["distance"] == pytest.approx(2.4, abs=0.5)
+    assert alarms[0].summary.startswith("MAE 2.") or alarms[0].summary.startswith("MAE 1.9")
+    marked = [x for x in store.readings("bike") if alarms[0].alarm in x.alarms]
+    assert [x.window_start for x in marked] == [alarms[0].window_start]
+
+
+def test_late_labels_fill_the_readings(tmp_path: Path) -> None:
+    world, log, store = World(4), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    served = [world.serve(log, START + k) for k in range(6)]
+    watch(log, store, package)
+    assert [(x.labelled, x.value) for x in store.readings("bike")] == [(0, None)] * 5
+    for rows, y in served[:2]:
+        log.label(rows[:40], y[:40])
+    watch(log, store, package)
+    assert [x.labelled for x in store.readings("bike")] == [40, 40, 0, 0, 0]
+    reads = log.reads
+    for rows, y in served[:2]:
+        log.label(rows[40:], y[40:])
+    watch(log, store, package)
+    readings = store.readings("bike")
+    assert [x.labelled for x in readings] == [100, 100, 0, 0, 0]
+    assert log.reads == reads + 1  # neighbours in one reading
+    rows, y = served[0]
+    assert readings[0].value == pytest.approx(np.mean(np.abs(y - np.array(log.prediction)[: len(rows)])))
+
+
+def test_a_watcher_that_is_killed_at_every_look_sees_the_same(tmp_path: Path) -> None:
+    def play(restart: bool) -> tuple[list[AlarmRaised], MemoryStore]:
+        world, log, store = World(5), MemoryLog(), MemoryStore()
+        package = world.package(tmp_path / str(restart))
+        monitor, alarms = None, []
+        for k in range(20):
+            rows, y = world.serve(log, START + k, shift=1.5 * (k >= 12), noise=1 + 3 * (k >= 12))
+            log.label(rows, y)
+            if monitor is None or restart:
+                monitor = Monitor("bike", 1, package, settings(), store.memory("bike"))
+            alarms += monitor.observe(log).payloads
+            monitor.commit(store)
+        return alarms, store
+
+    (straight, kept), (restarted, again) = play(False), play(True)
+    assert {x.kind for x in straight} == {"drift", "performance"}
+    assert restarted == straight
+    assert again.kept == kept.kept
+
+
+def test_a_crash_before_the_commit_repeats_the_same_alarm(tmp_path: Path) -> None:
+    world, log, store = World(6), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for k in range(6):
+        world.serve(log, START + k, shift=2.0)
+    lost = Monitor("bike", 1, package, settings(), store.memory("bike")).observe(log).payloads
+    assert lost
+    assert watch(log, store, package) == lost
+    assert watch(log, store, package) == []
+
+
+def test_a_new_champion_starts_afresh_and_reads_no_window_twice(tmp_path: Path) -> None:
+    world, log, store = World(7), MemoryLog(), MemoryStore()
+    first = world.package(tmp_path / "1")
+    for k in range(8):
+        rows, y = world.serve(log, START + k, shift=1.5, noise=3.0)
+        if k < 7:
+            log.label(rows, y)
+    assert {x.kind for x in watch(log, store, first)} == {"drift", "performance"}
+    world.rng = np.random.default_rng(70)
+    second = write_package(
+        tmp_path / "2",
+        {"x": world.rng.standard_normal(6000) + 1.5, "c": world.rng.choice(["a", "b"], 6000).astype(object)},
+        np.sort(world.rng.random(6000)) * 60 * DAY,
+        (np.arange(2000.0), world.rng.standard_normal(2000), 3 * world.rng.standard_normal(2000)),
+        {"mae": 2.4},
+    )
+    for k in range(8, 30):
+        rows, y = world.serve(log, START + k, version=2, shift=1.5, noise=3.0)
+        log.label(rows, y)
+        assert watch(log, store, second, version=2) == []
+    readings = store.readings("bike")
+    assert [x.version for x in readings] == [1] * 7 + [2] * 22
+    assert len({x.window_start for x in readings}) == 29
+    assert readings[-2].expected == 2.4
+
+
+def test_only_the_champions_rows_count_for_its_performance(tmp_path: Path) -> None:
+    world, log, store = World(8), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for k in range(12):
+        for version, noise in ((1, 1.0), (2, 9.0)):
+            rows, y = world.serve(log, START + k, version=version, noise=noise)
+            log.label(rows, y)
+    assert watch(log, store, package) == []
+    readings = store.readings("bike")
+    assert {x.rows for x in readings} == {200}
+    assert {x.labelled for x in readings} == {100}
+    assert max(x.value for x in readings if x.value) < 1.1
+
+
+def test_gaps_cost_little_and_empty_windows_leave_no_reading(tmp_path: Path) -> None:
+    world, log, store = World(9), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for k in (0, 1, 5000, 5001):
+        world.serve(log, START + k)
+    watch(log, store, package)
+    assert [x.window_start for x in store.readings("bike")] == [iso((START + k) * DAY) for k in (0, 1, 5000)]
+    assert log.reads < 20
+
+
+def test_without_a_time_column_windows_close_by_the_clock(tmp_path: Path) -> None:
+    world, log, store = World(10), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    world.serve(log, START)
+    monitor = Monitor("bike", 1, package, settings(time=None))
+    assert monitor.observe(log, moment((START + 1) * DAY - 1)).readings == []
+    assert len(monitor.observe(log, moment((START + 1) * DAY)).readings) == 1
+    monitor.commit(store)
+    assert len(store.readings("bike")) == 1
+
+
+def test_nothing_served_yet(tmp_path: Path) -> None:
+    monitor = Monitor("bike", 1, World(11).package(tmp_path), settings())
+    seen = monitor.observe(MemoryLog())
+    assert (seen.payloads, seen.readings) == ([], [])
+
+
+def test_ignored_columns_are_not_watched(tmp_path: Path) -> None:
+    package = World(12).package(tmp_path)
+    assert Monitor("bike", 1, package, settings(ignore=["x"])).drift.names == ["c", "_prediction"]
+
+
+def test_the_promise_is_shared_between_drift_and_loss(tmp_path: Path) -> None:
+    monitor = Monitor("bike", 1, World(13).package(tmp_path), settings(false_alarms="1 per month"))
+    assert monitor.loss is not None
+    assert monitor.drift.threshold == pytest.approx(2 * 30.44, rel=0.01)
+    assert monitor.loss.threshold == pytest.approx(100 * monitor.drift.threshold, rel=0.01)
+
+
+def test_classification_is_watched_by_its_brier_loss(tmp_path: Path) -> None:
+    rng, log, store = np.random.default_rng(14), MemoryLog(), MemoryStore()
+    p = rng.uniform(0, 0.4, 6000)
+    y = (rng.random(6000) < p).astype(float)
+    columns = {"x": rng.standard_normal(6000)}
+    time = np.sort(rng.random(6000)) * 60 * DAY
+    package = write_package(tmp_path, columns, time, (time[-2000:], p[-2000:], y[-2000:]), {"roc_auc": 0.66})
+    for k in range(12):
+        q = rng.uniform(0, 0.4, 100)
+        rows = log.serve((START + k + rng.random(100)) * DAY, q, x=rng.standard_normal(100))
+        log.label(rows, (rng.random(100) < (q if k < 3 else q + 0.4)).astype(float))
+    monitor = Monitor("bike", 1, package, settings("classification"))
+    seen = monitor.observe(log)
+    monitor.commit(store)
+    assert [x.kind for x in seen.payloads] == ["performance"]
+    assert seen.payloads[0].summary.startswith("Brier loss ")
+    assert {x.metric for x in seen.readings} == {"roc_auc"}
+    assert seen.readings[0].expected == 0.66
+
+
+def test_what_is_thin_is_said(tmp_path: Path) -> None:
+    (only,) = Monitor("bike", 1, World(17).package(tmp_path / "a"), settings()).notes()
+    assert only.startswith("drift of predictions is shown but raises no alarm")
+    few = World(17).package(tmp_path / "b", days=20, held=0)
+    assert "the reference has 20 windows, 40 are needed to learn natural variation" in (
+        Monitor("bike", 1, few, settings()).notes()
+    )
+
+
+def test_predictions_that_the_reference_holds_raise_alarms(tmp_path: Path) -> None:
+    rng, log = np.random.default_rng(18), MemoryLog()
+    columns = {"x": rng.standard_normal(6000), "_prediction": rng.standard_normal(6000)}
+    held = (np.arange(500.0), rng.standard_normal(500), rng.standard_normal(500))
+    package = write_package(tmp_path, columns, np.arange(6000) * DAY / 100, held, {})
+    for k in range(4):
+        log.serve((START + k + rng.random(100)) * DAY, rng.standard_normal(100) + 2, x=rng.standard_normal(100))
+    monitor = Monitor("bike", 1, package, settings())
+    alarms = monitor.observe(log).payloads
+    assert alarms[0].summary.startswith("drift of predictions (")
+    assert monitor.notes() == []
+
+
+def test_a_broken_reference_is_named(tmp_path: Path) -> None:
+    package = World(15).package(tmp_path)
+    (package / "reference.json").write_text("{")
+    with pytest.raises(PackageError, match=r"reference\.json: not a reference"):
+        Monitor("bike", 1, package, settings())
+
+
+def test_a_look_is_cheap(tmp_path: Path) -> None:
+    """Under 15 ms a window with its labels, log aside; 2 to 3 ms here."""
+    world, log = World(16), MemoryLog()
+    package = world.package(tmp_path)
+    for k in range(33):
+        rows, y = world.serve(log, START + k)
+        log.label(rows, y)
+    best = 1.0
+    for _ in range(3):
+        monitor = Monitor("bike", 1, package, settings())
+        start = time.perf_counter()
+        assert len(monitor.observe(log).readings) == 32
+        monitor.memory()
+        best = min(best, (time.perf_counter() - start) / 32)
+    assert best < 0.015
