@@ -1,0 +1,1 @@
+"""How a version gets to its users: the evidence it needs, the approval, the shares of traffic."""

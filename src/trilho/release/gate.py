@@ -1,0 +1,145 @@
+"""The evidence that a challenger needs before it gets any traffic."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from trilho.core.records import Verdict
+from trilho.errors import DataError
+from trilho.release.compare import ERRORS, RESAMPLES, Comparison, Predictions, compare
+
+if TYPE_CHECKING:
+    from trilho.config import Gate
+
+__all__ = ["Predictions", "judge"]
+
+Task = Literal["classification", "regression"]
+USEFUL_GAIN = 0.1  # a tenth of the error that the champion leaves
+FIRST_CONFIDENCE = 0.999  # against a constant: no model should be the first because of luck
+FEW_ROWS = 10  # times gate.rows: below this an open question is a matter of data, above it the gain is small
+
+
+def judge(
+    challenger: Predictions, champion: Predictions | None, gate: Gate, task: Task
+) -> tuple[Verdict, dict[str, Any]]:
+    """Compare a challenger with the champion on the same held-out rows; give the verdict and its evidence.
+
+    *pass*: its metric is no worse than `gate.min`, and with `gate.confidence` it is better than the champion by more
+    than `gate.margin`. *not enough data*: fewer rows than `gate.rows`, or one class only; or fewer than ten times
+    `gate.rows` while both no gain over the margin and a useful one (a tenth of the champion's error) are still
+    possible. *fail*: everything else. Without a champion the opponent is the best constant on these very rows, which
+    no constant chosen beforehand can beat, and the confidence is at least 99.9%.
+    """
+    metric = ("mae" if task == "regression" else "roc_auc") if gate.metric == "auto" else gate.metric
+    if champion is not None:
+        _same_rows(challenger, champion)
+    known = np.isfinite(challenger.value)
+    challenger = challenger.where(known)
+    opponent = _best_constant(challenger, metric) if champion is None else champion.where(known)
+    confidence = gate.confidence if champion is not None else max(gate.confidence, FIRST_CONFIDENCE)
+    about: dict[str, Any] = {
+        "metric": metric,
+        "rows": len(challenger.row),
+        "against": "the best constant" if champion is None else "the champion",
+        "margin": gate.margin,
+        "min": gate.min,
+        "confidence": confidence,
+    }
+    lacking = _lacking(challenger, gate, task)
+    if lacking:
+        return "not enough data", _evidence(about, None, [_check("enough rows", False, lacking)], lacking)
+    if not np.all(np.isfinite(challenger.prediction)):
+        said = f"{int(np.sum(~np.isfinite(challenger.prediction)))} of its predictions are not numbers"
+        return "fail", _evidence(about, None, [_check("predictions are numbers", False, said)], said)
+    if not np.all(np.isfinite(opponent.prediction)):
+        raise DataError(f"{about['against']} gave predictions that are not numbers", hint="trilho runs logs")
+    return _weigh(compare(challenger, opponent, metric, confidence), gate, about)
+
+
+def _weigh(found: Comparison, gate: Gate, about: dict[str, Any]) -> tuple[Verdict, dict[str, Any]]:
+    metric, against = about["metric"], about["against"]
+    smaller_is_better = metric in ERRORS
+    within = gate.min is None or (found.challenger <= gate.min if smaller_is_better else found.challenger >= gate.min)
+    better = bool(found.low > gate.margin)  # False for NaN
+    sure = f"{100 * about['confidence']:g}%"
+    gain = (
+        f"{metric} {_short(found.challenger)}, {against} {_short(found.champion)}: better by "
+        f"{_short(found.improvement)}, at least {_short(found.low)} with {sure} confidence; needed: more than "
+        f"{_short(gate.margin)}"
+    )
+    checks = [_check("better than " + against, better, gain)]
+    if gate.min is not None:
+        limit = f"{metric} {_short(found.challenger)}, allowed {'up to' if smaller_is_better else 'from'} "
+        checks.append(_check("within gate.min", within, limit + _short(gate.min)))
+    if better and within:
+        return "pass", _evidence(about, found, checks, gain)
+    if not within:
+        return "fail", _evidence(about, found, checks, checks[-1]["note"])
+    if _open(found, gate, smaller_is_better):
+        few = f"{found.rows} rows cannot tell yet: the gain lies between {_short(found.low)} and {_short(found.high)}"
+        return "not enough data", _evidence(about, found, checks, few)
+    return "fail", _evidence(about, found, checks, gain)
+
+
+def _open(found: Comparison, gate: Gate, smaller_is_better: bool) -> bool:
+    left = found.champion if smaller_is_better else 1 - found.champion
+    useful = gate.margin + USEFUL_GAIN * left
+    return not math.isfinite(found.low) or (found.rows < FEW_ROWS * gate.rows and found.high >= useful > gate.margin)
+
+
+def _lacking(challenger: Predictions, gate: Gate, task: Task) -> str | None:
+    rows = len(challenger.row)
+    if rows < gate.rows:
+        return f"{rows} held-out rows, gate.rows asks for {gate.rows}"
+    if task == "classification" and len(np.unique(challenger.value)) < 2:
+        return f"all {rows} held-out rows are of class {challenger.value[0]:.0f}"
+    return None
+
+
+def _same_rows(challenger: Predictions, champion: Predictions) -> None:
+    same = np.array_equal(challenger.row, champion.row) and np.array_equal(
+        challenger.value, champion.value, equal_nan=True
+    )
+    if not same:
+        raise DataError(
+            f"challenger and champion were asked about different rows: {len(challenger.row)} and {len(champion.row)}",
+            hint="trilho train asks both about the same held-out rows",
+        )
+
+
+def _best_constant(rows: Predictions, metric: str) -> Predictions:
+    if len(rows.value) == 0:
+        return rows
+    best = np.median(rows.value) if metric == "mae" else np.mean(rows.value)
+    return Predictions(rows.row, rows.time, np.full(len(rows.value), float(best)), rows.value)
+
+
+def _evidence(
+    about: dict[str, Any], found: Comparison | None, checks: list[dict[str, Any]], reason: str
+) -> dict[str, Any]:
+    figures: dict[str, Any] = dict.fromkeys(("challenger", "champion", "difference", "low", "high", "blocks"))
+    if found is not None:
+        figures = {
+            "challenger": _json(found.challenger),
+            "champion": _json(found.champion),
+            "difference": _json(found.improvement),
+            "low": _json(found.low),
+            "high": _json(found.high),
+            "blocks": found.blocks,
+        }
+    return {**about, **figures, "resamples": RESAMPLES, "checks": checks, "reason": reason}
+
+
+def _check(name: str, ok: bool, note: str) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "note": note}
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"

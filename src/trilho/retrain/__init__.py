@@ -1,0 +1,1 @@
+"""What starts a retraining, and the loop that sees it through."""

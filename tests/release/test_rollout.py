@@ -1,0 +1,235 @@
+"""The rollout's state machine: single moves, and random traces."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from trilho.config import Serve
+from trilho.core import records as r
+from trilho.core.projection import ModelState, Rollout
+from trilho.core.readings import VersionStats
+from trilho.errors import NotYet, Refused, UsageError
+from trilho.release.rollout import (
+    advance,
+    describe,
+    explain,
+    explain_rollback,
+    move,
+    previous,
+    rollback,
+    start,
+    undo,
+)
+
+NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+SERVE = Serve(canary=[10, 50, 100], canary_requests=50)
+
+
+def under_way(share: int = 10, champion: int | None = 1, paused: bool = False) -> Rollout:
+    return Rollout(
+        id="rollout-2",
+        version=2,
+        champion=champion,
+        steps=[10, 50, 100],
+        started="2026-03-01T12:00:00+00:00",
+        actor="ana",
+        why="",
+        share=share,
+        share_since="2026-03-01T12:00:00+00:00",
+        paused=paused,
+        model="bikes",
+    )
+
+
+def counted(
+    new: tuple[int, int], old: tuple[int, int], p95: tuple[float, float] | None = None
+) -> dict[int, VersionStats]:
+    fast, slow = p95 or (None, None)
+    return {
+        2: VersionStats(requests=new[0], errors=new[1], rows=new[0], p95_ms=fast),
+        1: VersionStats(requests=old[0], errors=old[1], rows=old[0], p95_ms=slow),
+    }
+
+
+def test_the_first_version_serves_at_once() -> None:
+    started, ended = start(ModelState("bikes"), 1, SERVE, "first")
+    assert isinstance(started, r.RolloutStarted)
+    assert (started.champion, started.steps) == (None, [100])
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("full", 1)
+    assert "nothing serves yet" in explain(ModelState("bikes"), 1, SERVE)[0]
+
+
+def test_a_later_version_starts_with_its_first_share() -> None:
+    state = ModelState("bikes", champion=1, rollouts={"rollout-1": under_way()})
+    started, stepped = start(state, 2, SERVE, "drift")
+    assert isinstance(started, r.RolloutStarted)
+    assert (started.rollout, started.champion, started.steps, started.why) == ("rollout-2", 1, [10, 50, 100], "drift")
+    assert isinstance(stepped, r.RolloutStepped)
+    assert (stepped.rollout, stepped.share) == ("rollout-2", 10)
+    assert "10%, then 50%, then 100%" in explain(state, 2, SERVE)[1]
+
+
+def test_it_steps_when_enough_was_answered_and_not_before() -> None:
+    assert advance(under_way(), counted((49, 0), (400, 0)), SERVE, NOW) is None
+    stepped = advance(under_way(), counted((50, 0), (400, 0)), SERVE, NOW)
+    assert isinstance(stepped, r.RolloutStepped)
+    assert (stepped.share, stepped.model) == (50, "bikes")
+    assert stepped.evidence["requests"] == 50
+    assert stepped.evidence["seconds"] == 30.0
+
+
+def test_it_is_full_after_the_last_share() -> None:
+    ended = advance(under_way(100), counted((50, 0), (0, 0)), SERVE, NOW)
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("full", 2)
+
+
+def test_a_version_that_always_fails_is_rolled_back_after_a_few_requests() -> None:
+    ended = advance(under_way(), counted((5, 5), (45, 0)), SERVE, NOW)
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("rolled back", 1)
+    assert ended.why == "version 2 failed 5 of 5 requests at 10% of traffic, version 1 0 of 45"
+
+
+def test_at_full_traffic_it_is_held_against_what_is_allowed() -> None:
+    ended = advance(under_way(100), counted((8, 8), (0, 0)), SERVE, NOW)
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.why) == (
+        "rolled back",
+        "version 2 failed 8 of 8 requests at 100% of traffic, allowed 5%",
+    )
+
+
+def test_errors_that_both_share_are_not_held_against_it() -> None:
+    stepped = advance(under_way(), counted((100, 30), (900, 270)), SERVE, NOW)
+    assert isinstance(stepped, r.RolloutStepped)
+
+
+def test_in_doubt_it_waits_for_more_answers() -> None:
+    assert advance(under_way(), counted((55, 3), (450, 0)), SERVE, NOW) is None
+    assert isinstance(advance(under_way(), counted((400, 3), (3600, 9)), SERVE, NOW), r.RolloutStepped)
+
+
+def test_a_much_slower_version_is_rolled_back() -> None:
+    ended = advance(under_way(), counted((50, 0), (450, 0), (900.0, 40.0)), SERVE, NOW)
+    assert isinstance(ended, r.RolloutEnded)
+    assert ended.why == "version 2 answers 95% of requests within 900 ms, version 1 within 40 ms"
+    assert isinstance(advance(under_way(), counted((50, 0), (450, 0), (150.0, 40.0)), SERVE, NOW), r.RolloutStepped)
+
+
+def test_a_paused_rollout_holds_but_is_still_rolled_back() -> None:
+    assert advance(under_way(paused=True), counted((5000, 0), (5000, 0)), SERVE, NOW) is None
+    ended = advance(under_way(paused=True), counted((10, 10), (90, 0)), SERVE, NOW)
+    assert isinstance(ended, r.RolloutEnded)
+    assert ended.outcome == "rolled back"
+
+
+def test_an_ended_rollout_stays_as_it_is() -> None:
+    over = replace(under_way(), outcome="full")
+    assert advance(over, counted((500, 500), (500, 0)), SERVE, NOW) is None
+
+
+def test_moves_of_a_person() -> None:
+    next_ = move(under_way(), "next", "")
+    assert isinstance(next_, r.RolloutStepped)
+    assert next_.share == 50
+    assert describe(next_) == "version 2 gets 50% of traffic"
+    last = move(under_way(100), "next", "sure")
+    assert isinstance(last, r.RolloutEnded)
+    assert describe(last) == "version 2 is champion, with all traffic"
+    paused = move(under_way(), "pause", "lunch")
+    assert isinstance(paused, r.RolloutPaused)
+    assert paused.paused
+    aborted = move(under_way(), "abort", "wrong one")
+    assert isinstance(aborted, r.RolloutEnded)
+    assert (aborted.outcome, aborted.champion, aborted.why) == ("aborted", 1, "wrong one")
+    assert describe(aborted) == "version 2 is aborted: version 1 has all traffic"
+
+
+def test_moves_that_make_no_sense() -> None:
+    with pytest.raises(UsageError, match="is not paused"):
+        move(under_way(), "resume", "")
+    with pytest.raises(UsageError, match="is paused already"):
+        move(under_way(paused=True), "pause", "")
+    with pytest.raises(UsageError, match="allowed: next, pause, resume, abort"):
+        move(under_way(), "faster", "")
+
+
+def test_rolling_back_a_rollout_under_way() -> None:
+    state = ModelState("bikes", champion=1, rollouts={"rollout-2": under_way()})
+    ended = rollback(state, "")
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("rolled back", 1)
+    assert explain_rollback(state) == [
+        "version 2 of bikes loses its 10% of traffic, at once; version 1 gets all traffic"
+    ]
+
+
+def test_rolling_back_a_finished_release() -> None:
+    state = ModelState("bikes", champion=3, champions=[("t1", 1), ("t2", 2), ("t3", 3)])
+    restored = rollback(state, "worse")
+    assert restored == r.ChampionRestored(model="bikes", version=2, replaced=3, why="worse")
+    assert explain_rollback(state) == ["version 2 of bikes serves again instead of version 3, once its server is ready"]
+
+
+def test_rolling_back_twice_goes_further_back_and_not_in_a_circle() -> None:
+    champions = [("t1", 1), ("t2", 2), ("t3", 3), ("t4", 2)]
+    assert previous(ModelState("bikes", champion=2, champions=champions)) == 1
+    with pytest.raises(Refused, match="no version of bikes served before version 1"):
+        rollback(ModelState("bikes", champion=1, champions=[*champions, ("t5", 1)]), "")
+    with pytest.raises(NotYet, match="nothing of bikes serves yet"):
+        rollback(ModelState("bikes"), "")
+
+
+def test_each_change_can_be_taken_back() -> None:
+    state = ModelState("bikes", champion=1, rollouts={"rollout-1": under_way()})
+    assert undo(start(state, 2, SERVE, "")) == "trilho rollback"
+    assert undo([move(under_way(100), "next", "")]) == "trilho rollback"
+    assert undo([move(under_way(), "pause", "")]) == "trilho rollout resume"
+    assert undo([move(under_way(), "abort", "")]) == "trilho release 2"
+    champions = [("t1", 1), ("t2", 2)]
+    assert undo([rollback(ModelState("bikes", champion=2, champions=champions), "")]) == "trilho release 2"
+    assert undo(start(ModelState("bikes"), 1, SERVE, "")) is None
+
+
+def played(rng: random.Random, error_rates: tuple[float, float], looks: int) -> tuple[Rollout, list[int]]:
+    """Play random traffic against the machine, looking after every few requests; give how it ended, and its shares."""
+    rollout, shares = under_way(), [10]
+    counts = [0, 0, 0, 0]
+    for _ in range(looks):
+        for _ in range(rng.randrange(1, 6)):
+            new = rng.random() * 100 < rollout.share
+            failed = rng.random() < error_rates[0 if new else 1]
+            counts[0 if new else 2] += 1
+            counts[1 if new else 3] += failed
+        payload = advance(rollout, counted((counts[0], counts[1]), (counts[2], counts[3])), SERVE, NOW)
+        if isinstance(payload, r.RolloutStepped):
+            assert counts[0] - counts[1] >= SERVE.canary_requests
+            rollout, counts = replace(rollout, share=payload.share), [0, 0, 0, 0]
+            shares.append(payload.share)
+        if isinstance(payload, r.RolloutEnded):
+            assert payload.champion == (2 if payload.outcome == "full" else 1)
+            return replace(rollout, outcome=payload.outcome), shares
+    return rollout, shares
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.04])
+def test_a_version_no_worse_than_the_champion_gets_through(rate: float) -> None:
+    rng = random.Random(17)
+    ended = [played(rng, (rate, rate), 2000) for _ in range(200)]
+    assert sum(rollout.outcome == "rolled back" for rollout, _ in ended) <= 5  # 1% promised
+    assert sum(rollout.outcome == "full" for rollout, _ in ended) >= 190
+    assert all(shares == [10, 50, 100] for rollout, shares in ended if rollout.outcome == "full")
+
+
+@pytest.mark.parametrize(("rate", "at_most"), [(1.0, [10]), (0.4, [10])])
+def test_a_broken_version_never_gets_a_second_share(rate: float, at_most: list[int]) -> None:
+    rng = random.Random(18)
+    for _ in range(100):
+        rollout, shares = played(rng, (rate, 0.005), 2000)
+        assert (rollout.outcome, shares) == ("rolled back", at_most)
