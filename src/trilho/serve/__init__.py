@@ -1,0 +1,1 @@
+"""What serves: the processes of an endpoint, and the log of what they answered."""

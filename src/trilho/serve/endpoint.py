@@ -1,0 +1,127 @@
+"""An endpoint's files: who may serve it (a lease), where each share of its traffic goes, and how it is.
+
+HOME/endpoints/MODEL/lease           held by the supervisor's process for as long as it lives
+HOME/endpoints/MODEL/routes.json     what the router follows
+HOME/endpoints/MODEL/endpoint.json   what everybody else reads
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trilho.core.readings import EndpointStatus, VersionStats
+from trilho.errors import DataError, Unreachable
+
+SCHEMA = 1
+LEASE_SECONDS = 1.0
+
+
+def folder_of(home: Path, model: str) -> Path:
+    """Give the folder of a model's endpoint."""
+    return home / "endpoints" / model
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file that is there whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(data), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error.strerror}", hint="look for a full disk") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None when there is none, or it is no object."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+class Lease:
+    """The right to serve a model on this machine; it ends with the process, however that ends."""
+
+    def __init__(self, path: Path, model: str) -> None:
+        self.path = path
+        self._model = model
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Take the lease, or keep it. Raises Unreachable, naming the process, when another one has it."""
+        if self._handle is not None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + LEASE_SECONDS
+        while not _lock(handle, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+                os.close(handle)
+                raise Unreachable(
+                    f"{self._model} is being served by process {holder}; one supervisor serves a model",
+                    hint=f"stop it (kill {holder}), or go on using its endpoint",
+                )
+            time.sleep(0.02)  # somebody may only be asking whether it is held
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._handle = handle
+
+    def release(self) -> None:
+        """Give the lease back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def held(path: Path) -> bool:
+    """Say whether a living supervisor holds a lease."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _lock(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def publish(path: Path, status: EndpointStatus, more: Mapping[str, Any]) -> None:
+    """Write how an endpoint is, for other processes."""
+    write_json(path, {"schema": SCHEMA, **asdict(status), **more})
+
+
+def read_status(home: Path, model: str) -> EndpointStatus | None:
+    """Give an endpoint as its supervisor last saw it, None when there never was one; `running` is checked now."""
+    folder = folder_of(home, model)
+    data = read_json(folder / "endpoint.json")
+    if data is None:
+        return None
+    running = bool(data["running"]) and held(folder / "lease")
+    return EndpointStatus(
+        model=model,
+        address=data["address"],
+        running=running,
+        pid=data["pid"] if running else None,
+        versions={int(number): state if running else "down" for number, state in data["versions"].items()},
+        stats={int(number): VersionStats(**stats) for number, stats in data["stats"].items()},
+        updated=data["updated"],
+    )

@@ -1,0 +1,300 @@
+"""The supervisor of one model's endpoint: it makes the processes be what the journal says should serve.
+
+One process answers for each version, since two versions of one module in one process answer with the wrong code; a
+router in front splits the traffic. `tick` compares what is with what should be and takes the next steps; it may be
+called at any time, from any state, after any crash. A version is routed to once it is ready, and ended once nothing
+is routed to it; when nothing wanted is ready, what served goes on serving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trilho.config import Serve
+from trilho.core.ports import Journal
+from trilho.core.projection import ModelState
+from trilho.core.readings import EndpointStatus, VersionStats
+from trilho.core.records import VersionServed
+from trilho.errors import ConfigError, TrilhoError
+from trilho.serve.endpoint import Lease, folder_of, publish, read_json, write_json
+from trilho.serve.endpoint import read_status as read_status
+from trilho.serve.process import Child, get
+from trilho.serve.traffic import Traffic
+
+log = logging.getLogger("trilho")
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+RETIRE_SECONDS = 1.0
+PORT_SECONDS = 5.0
+PORT_IN_USE = 2
+
+
+class Supervisor:
+    """Runs the endpoint of one model on this machine; not for several threads, but for `status`."""
+
+    def __init__(
+        self,
+        model: str,
+        settings: Serve,
+        home: Path,
+        *,
+        journal: Journal,
+        state: Callable[[], ModelState],
+        package_path: Callable[[int], Path],
+        python: Path,
+        host: str = "127.0.0.1",
+        server: str = "trilho_runtime.server",
+        router: str = "trilho_runtime.route",
+    ) -> None:
+        self.model = model
+        self.folder = folder_of(home, model)
+        self._settings, self._journal, self._state, self._package_path = settings, journal, state, package_path
+        self._python, self._host, self._server, self._router_module = python, host, server, router
+        self._log_folder = home / "log" / model
+        self._lease = Lease(self.folder / "lease", model)
+        self._pipe: tuple[int, int] | None = None
+        self._servers: dict[int, Child] = {}
+        self._router: Child | None = None
+        self._routes: list[dict[str, Any]] = []
+        self._generation = self._followed = 0
+        self._left: dict[int, float] = {}
+        self._traffic = Traffic()
+        self._announced: set[int] = set()
+        self._complained: set[str] = set()
+        self._port, self._port_since = 0, 0.0
+        self._published: tuple[float, Any] = (0.0, None)
+
+    def tick(self) -> None:
+        """Take the next steps towards what the journal says should serve.
+
+        Raises Unreachable when another process serves this model, ConfigError when the port is taken.
+        """
+        if self._pipe is None:
+            self._begin()
+        model = self._state()
+        wanted = self._wanted(model)
+        self._keep_servers(wanted)
+        with self._complaining("routes.json"):
+            self._write_routes(self._choose(model.shares))
+        self._retire(wanted)
+        self._keep_router()
+        self._measure(model)
+        self._publish()
+        self._check_port()
+
+    def status(self) -> EndpointStatus:
+        """Give the endpoint as the last tick left it."""
+        router = self._router
+        states = {number: _shown(child) for number, child in sorted(self._servers.copy().items())}
+        return EndpointStatus(
+            model=self.model,
+            address=router.address if router else None,
+            running=router is not None and router.state == "ready",
+            pid=os.getpid() if router else None,
+            versions=states,
+            stats=self._traffic.stats(self._traffic.total.copy()),
+            updated=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+
+    def stats_since_share(self) -> Mapping[int, VersionStats]:
+        """Give what each version answered since the rollout's present share of traffic began."""
+        return self._traffic.stats(self._traffic.since)
+
+    def stop(self) -> None:
+        """End the router, then the servers, each after the requests it has under way; nothing is left running."""
+        children = [child for child in [self._router, *self._servers.values()] if child is not None]
+        for child in children:  # the router first: while it finishes its requests the servers answer them
+            if child is not self._router and self._router is not None:
+                self._router.wait(15.0)
+            child.leave()
+        for child in children:
+            child.wait(15.0)
+        if self._pipe is not None:
+            self._publish(final=True)
+            for end in self._pipe:
+                os.close(end)
+        self._router, self._pipe, self._routes = None, None, []
+        self._servers.clear()
+        self._lease.release()
+
+    def _begin(self) -> None:
+        self._lease.take()
+        self._pipe = os.pipe()  # no one writes to it: its end is how the children learn of ours
+        before = read_json(self.folder / "endpoint.json") or {}
+        self._traffic = Traffic.from_memory(before.get("traffic", {}))
+        self._port = self._settings.port or int(before.get("port") or 0)
+        self._port_since = time.monotonic()
+        self._generation = int((read_json(self.folder / "routes.json") or {}).get("generation", 0))
+        with self._complaining("routes.json"):
+            self._write_routes({}, anew=True)
+        self._router = Child(
+            "router", self.folder, self._router_command, check="/stats", pipe=self._pipe[0], env=ONE_THREAD
+        )
+
+    def _wanted(self, model: ModelState) -> set[int]:
+        under_way = model.rollout
+        return {*model.shares, *([under_way.version] if under_way else [])}  # a version is warm before its first share
+
+    def _keep_servers(self, wanted: set[int]) -> None:
+        for number in wanted - set(self._servers):
+            with self._complaining(f"version {number}"):
+                self._servers[number] = self._child(number)
+        for number, child in list(self._servers.items()):
+            child.keep()
+            if child.gone:
+                del self._servers[number]
+
+    def _child(self, number: int) -> Child:
+        assert self._pipe is not None
+        package = self._package_path(number)
+        env = {**ONE_THREAD, "PYTHONDONTWRITEBYTECODE": "1"}  # an artifact never changes, not even by a cache in it
+
+        def command(ready_file: Path) -> list[str]:
+            return [
+                *(str(self._python), "-m", self._server, str(package), "--version", str(number)),
+                *("--host", self._host, "--port", "0", "--ready-file", str(ready_file)),
+                *("--log", str(self._log_folder / "predictions"), "--extra-fields", self._settings.extra_fields),
+                *(["--fsync"] if self._settings.fsync else []),
+            ]
+
+        return Child(f"v{number}", self.folder, command, check="/health", pipe=self._pipe[0], env=env)
+
+    def _router_command(self, ready_file: Path) -> list[str]:
+        return [
+            *(sys.executable, "-m", self._router_module, "--routes", str(self.folder / "routes.json")),
+            *("--host", self._host, "--port", str(self._port), "--ready-file", str(ready_file)),
+            *("--label-dir", str(self._log_folder / "labels")),
+            *(["--fsync"] if self._settings.fsync else []),
+        ]
+
+    def _choose(self, shares: Mapping[int, int]) -> dict[int, int]:
+        """Give the shares that can be had now: those wanted, of what is ready; else what served before."""
+        before = {route["version"]: route["share"] for route in self._routes}
+        for choice in (shares, before):
+            ready = {number: share for number, share in choice.items() if self._ready(number)}
+            if ready:
+                return _to_100(ready)
+        return before if shares else {}  # the router tries again until a server is back
+
+    def _ready(self, number: int) -> bool:
+        child = self._servers.get(number)
+        return child is not None and child.state == "ready"
+
+    def _write_routes(self, shares: Mapping[int, int], anew: bool = False) -> None:
+        known = {route["version"]: route["address"] for route in self._routes}
+        routes = [
+            {"version": number, "address": self._servers[number].address or known.get(number), "share": share}
+            for number, share in sorted(shares.items())
+            if number in self._servers
+        ]
+        if routes == self._routes and not anew:
+            return
+        data = {"schema": 1, "model": self.model, "generation": self._generation + 1, "versions": routes}
+        write_json(self.folder / "routes.json", data)
+        self._routes, self._generation = routes, self._generation + 1
+
+    def _retire(self, wanted: set[int]) -> None:
+        routed = {route["version"] for route in self._routes}
+        now = time.monotonic()
+        for number, child in self._servers.items():
+            if number in wanted or number in routed:
+                self._left.pop(number, None)
+                continue
+            since = self._left.setdefault(number, now)
+            # Not before the router has said that it follows the routes without it: then no new request can come.
+            if now - since > RETIRE_SECONDS and self._followed >= self._generation:
+                child.leave()
+
+    def _keep_router(self) -> None:
+        assert self._router is not None
+        before = self._router.state
+        self._router.keep()
+        if before == "ready" and self._router.state != "ready":
+            self._port_since = time.monotonic()
+        if self._router.state == "ready" and self._router.address:
+            self._port = int(self._router.address.rpartition(":")[2])
+            self._port_since = time.monotonic()
+
+    def _check_port(self) -> None:
+        router = self._router
+        if router is None or router.exit_code != PORT_IN_USE or router.state != "down":
+            return
+        if time.monotonic() - self._port_since < PORT_SECONDS:
+            return  # what was killed a moment ago may still be letting go of it
+        if self._settings.port == 0:
+            self._port, router.exit_code = 0, None
+            return
+        why = router.last_words().rpartition(": ")[2]
+        raise ConfigError(f"port {self._port} cannot be used: {why}", hint="free the port, or change serve.port")
+
+    def _measure(self, model: ModelState) -> None:
+        router, rollout = self._router, model.rollout
+        body = get(router.address, "/stats") if router and router.state == "ready" and router.address else None
+        if body is not None:
+            stats = json.loads(body)
+            self._followed = int(stats["generation"])
+            self._traffic.update(stats)
+        elif router is not None and router.state == "down":
+            self._followed = self._generation  # nobody follows older routes
+        self._traffic.restart(f"{rollout.id} {rollout.share} {rollout.share_since}" if rollout else "")
+        if router is None or body is None:
+            return
+        for number, count in self._traffic.total.items():
+            if count.requests > count.errors and number not in self._announced and number in model.versions:
+                if model.versions[number].first_served is None:
+                    self._announce(model, number, str(router.address))
+                self._announced.add(number)
+
+    def _announce(self, model: ModelState, number: int, address: str) -> None:
+        rollouts = [rollout.id for rollout in model.rollouts.values() if rollout.version == number]
+        served = VersionServed(
+            model=self.model, version=number, rollout=rollouts[-1] if rollouts else None, endpoint=address
+        )
+        self._journal.append(served, actor="trilho")
+
+    def _publish(self, final: bool = False) -> None:
+        status = self.status()
+        now, facts = time.monotonic(), (status.address, status.running, status.versions)
+        if not final and facts == self._published[1] and now - self._published[0] < 1.0:
+            return
+        more: dict[str, Any] = {"port": self._port, "routes": self._routes, "traffic": self._traffic.memory()}
+        if final:
+            more |= {"running": False, "pid": None, "versions": {}}
+        with self._complaining("endpoint.json"):
+            publish(self.folder / "endpoint.json", status, more)
+        self._published = (now, facts)
+
+    @contextlib.contextmanager
+    def _complaining(self, what: str) -> Iterator[None]:
+        """Log a failure once, and go on: the other versions need looking after all the same."""
+        try:
+            yield
+        except TrilhoError as error:
+            if what not in self._complained:
+                log.error("%s: %s: %s", self.model, what, error)
+                self._complained.add(what)
+
+
+def _shown(child: Child) -> str:
+    return child.state if child.state in ("ready", "starting") else "down"
+
+
+def _to_100(shares: Mapping[int, int]) -> dict[int, int]:
+    """Scale shares to a sum of 100; what rounding leaves goes to the largest.
+
+    >>> _to_100({1: 90, 2: 5})
+    {1: 95, 2: 5}
+    """
+    total = sum(shares.values())
+    scaled = {number: share * 100 // total for number, share in shares.items()}
+    largest = max(scaled, key=lambda number: scaled[number])
+    scaled[largest] += 100 - sum(scaled.values())
+    return scaled
