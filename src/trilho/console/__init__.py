@@ -1,0 +1,1 @@
+"""The platform's web pages: server-rendered, live, for people and screen readers alike."""

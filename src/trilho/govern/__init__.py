@@ -1,0 +1,1 @@
+"""Answering for the models: health, lead times, lineage, the handover."""

@@ -1,0 +1,103 @@
+"""What happens next: by itself, or when somebody acts; one sentence, and the command where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trilho.config import Settings
+from trilho.core.projection import Incident, ModelState, Rollout, Version
+from trilho.core.readings import EndpointStatus, Reading
+from trilho.govern.wording import count, metric_name
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A sentence on the future of a model; `command` is what a person can type now."""
+
+    text: str
+    command: str | None = None
+
+
+def outlook(
+    model: ModelState, mine: Sequence[Reading], endpoint: EndpointStatus | None, settings: Settings | None
+) -> Outlook:
+    """Say what happens next by itself, or what waits for whom; `mine` are the champion's readings."""
+    if model.rollout is not None:
+        return _during(model.rollout, settings)
+    if model.champion is not None and (endpoint is None or not endpoint.running):
+        return Outlook("Its endpoint starts with the platform.", "trilho up")
+    if model.retraining is not None:
+        return _retraining(model)
+    if model.open_incidents:
+        return _incident(model, model.open_incidents[0], settings)
+    waiting = _waiting(model)
+    if waiting is not None:
+        return _judged(waiting, settings)
+    if model.champion is None:
+        tried = "When what failed is put right, the next run resumes there." if model.runs else ""
+        return Outlook(tried or "The first version has to be trained.", "trilho train")
+    if not any(x.labelled for x in mine):
+        return Outlook("Quality is measured as labels arrive, drift with every window.", "trilho labels")
+    return Outlook("Nothing to do: the next window is measured when it closes.")
+
+
+def _during(rollout: Rollout, settings: Settings | None) -> Outlook:
+    if rollout.paused:
+        text = f"The rollout of version {rollout.version} is held at {rollout.share}%; somebody must let it go on."
+        return Outlook(text, "trilho rollout next")
+    later = [step for step in rollout.steps if step > rollout.share]
+    goal = f"goes to {later[0]}%" if later else "is complete"
+    needed = f"after {count(settings.serve.canary_requests, 'request')}" if settings else "after enough requests"
+    text = f"Version {rollout.version} takes {rollout.share}% of traffic and {goal} {needed} without more errors than"
+    rival = "the champion" if rollout.champion is None else f"version {rollout.champion}"
+    return Outlook(f"{text} {rival}; otherwise it is rolled back by itself.")
+
+
+def _retraining(model: ModelState) -> Outlook:
+    retraining = model.retraining
+    cause = retraining.cause if retraining else ""
+    reason = "because a person asked" if cause == "a person" else f"because of {cause}"
+    return Outlook(
+        f"A retraining is under way {reason}. Its version must beat version {model.champion} on the newest held-out "
+        "rows before it gets any traffic; if it does not, nothing changes for users."
+    )
+
+
+def _incident(model: ModelState, incident: Incident, settings: Settings | None) -> Outlook:
+    tried = [x for x in model.retrainings.values() if x.incident == incident.id and x.result]
+    if tried:
+        result = tried[-1].result
+        what = f"A retraining for it ended: {result}."
+        return Outlook(f"{what} Version {model.champion} keeps serving until one does better.", "trilho retrain")
+    automatic = settings is None or (
+        settings.retrain.drift if incident.kind == "drift" else settings.retrain.performance
+    )
+    if incident.kind == "quality" or not automatic:
+        return Outlook("Nothing happens by itself: a person decides whether to retrain.", "trilho retrain")
+    return Outlook("A retraining starts by itself, unless one ended less than the cooldown ago.", "trilho retrain")
+
+
+def _waiting(model: ModelState) -> Version | None:
+    newest = max(model.versions.values(), key=lambda x: x.number, default=None)
+    if newest is None or newest.number <= (model.champion or 0):
+        return None
+    was_out = any(x.version == newest.number for x in model.rollouts.values())
+    return None if was_out or newest.gate is None or (newest.gate.verdict == "fail" and model.champion) else newest
+
+
+def _judged(version: Version, settings: Settings | None) -> Outlook:
+    name = f"Version {version.number}"
+    verdict = version.gate.verdict if version.gate else "not enough data"
+    if verdict == "fail":
+        return Outlook(
+            f"{name} did not pass the gate on {metric_name(version.metric)}; another must be trained.", "trilho train"
+        )
+    if verdict == "not enough data":
+        return Outlook(f"{name} could not be judged: not enough held-out rows yet.", "trilho train")
+    if settings is not None and settings.gate.approval and version.approved_by is None:
+        return Outlook(
+            f"{name} passed the gate and waits for an approval by somebody other than its author.",
+            f"trilho approve {version.number}",
+        )
+    return Outlook(f"{name} passed the gate and waits for its release.", f"trilho release {version.number}")
