@@ -1,0 +1,86 @@
+"""`trilho models`: the versions of a model, and what each is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from trilho.cli.release import Version as VersionArgument
+from trilho.cli.session import Session, group, verb
+
+if TYPE_CHECKING:
+    from trilho.core.projection import ModelState, Version
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+    models = typer.Typer()
+    app.add_typer(models, name="models")
+
+    @group(models)
+    def list_(here: Session) -> None:
+        """List versions, or show one."""
+        from dataclasses import asdict
+
+        from trilho.govern.wording import moment, number
+
+        state = here.project.state()
+        if not state.versions:
+            here.say(f"{state.name} has no version yet.")
+            here.done("trilho train", model=state.name, versions=[])
+            return
+        rows = [
+            (
+                str(x.number),
+                f"{x.metric} {number(x.metrics.get(x.metric))}",
+                x.gate.verdict if x.gate else "not judged",
+                (x.data_until or "")[:10],
+                moment(x.created),
+                standing(state, x),
+            )
+            for x in reversed(state.versions.values())
+        ]
+        here.table(("version", "held out", "gate", "data until", "created", "is"), rows)
+        newest = max(state.versions)
+        versions = [{**asdict(x), "is": standing(state, x)} for x in state.versions.values()]
+        here.done(f"trilho models show {newest}", model=state.name, champion=state.champion, versions=versions)
+
+    @verb(models, "show", examples=["trilho models show 2"])
+    def show(here: Session, version: VersionArgument) -> None:
+        """Show a version: data, code, metrics, evidence, rollouts."""
+        from trilho.errors import UsageError
+        from trilho.govern.lineage import facts, lineage
+
+        state = here.project.state()
+        if version not in state.versions:
+            raise UsageError(f"{state.name} has no version {version}", hint=here.command("trilho models"))
+        found = lineage(state, version)
+        here.say(f"Version {version} of {state.name}: {standing(state, state.versions[version])}.")
+        here.facts(facts(found))
+        here.done(_next(state, state.versions[version]), model=state.name, **found)
+
+
+def standing(state: ModelState, version: Version) -> str:
+    """Say in a few words what a version is now."""
+    from trilho.release.rollout import succession
+
+    if version.number == state.champion:
+        return "champion"
+    if state.rollout is not None and state.rollout.version == version.number:
+        return f"on its way, at {state.rollout.share}%"
+    ways = [x for x in state.rollouts.values() if x.version == version.number]
+    if ways:
+        last = ways[-1].outcome or "under way"
+        return last if last != "full" else "replaced" if version.number in succession(state) else "rolled back"
+    if version.gate is not None and version.gate.verdict == "fail":
+        return "rejected"
+    if version.gate is None or version.gate.verdict == "not enough data":
+        return "not judged"
+    return "approved" if version.approved_by else "ready"
+
+
+def _next(state: ModelState, version: Version) -> str:
+    if standing(state, version) in ("ready", "approved"):
+        return f"trilho release {version.number}"
+    return f"trilho runs show {version.run}"

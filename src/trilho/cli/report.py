@@ -1,0 +1,41 @@
+"""`trilho report`: the handover, one page that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trilho.cli.session import Session, verb
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+
+    @verb(app, "report", examples=["trilho report", "trilho report --out handover.html", "trilho report --json"])
+    def report(
+        here: Session,
+        out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to.")] = Path("handover.html"),
+    ) -> None:
+        """Write the handover, one page that needs nothing else.
+
+        What runs, how changes reach users and how fast, incidents, and who approved what; all from the journal.
+        """
+        from trilho.core.journal import now
+        from trilho.govern.handover import ModelFacts, handover, report_data
+        from trilho.source import ProjectSource
+
+        project = here.project
+        source = ProjectSource([project])
+        state = source.state()
+        models = [
+            ModelFacts(state.model(x), source.readings(x), source.labels(x), source.endpoint(x), source.settings(x))
+            for x in source.models()
+        ]
+        data = report_data(models, now=now(), head=str(project.journal.head()))
+        out.write_text(handover(data), encoding="utf-8")
+        here.say(
+            f"Wrote {out}: {len(models)} model{'s' if len(models) != 1 else ''}, journal head {data['head'][:20]}…"
+        )
+        here.done("trilho journal verify", **{k: v for k, v in data.items() if k != "schema"}, file=str(out))

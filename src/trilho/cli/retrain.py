@@ -1,0 +1,112 @@
+"""`trilho retrain`: the loop by hand, and what it did so far."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from trilho.cli.session import Session, group, verb
+from trilho.core.records import TaskResult, encode
+from trilho.errors import NotYet, Refused, StepFailed, TrilhoError
+
+if TYPE_CHECKING:
+    from trilho.project import Project
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+    retrain = typer.Typer()
+    app.add_typer(retrain, name="retrain")
+
+    @group(retrain)
+    def now(here: Session) -> None:
+        """Retrain now, as an alarm would, or list retrainings.
+
+        Train, have the gate judge, and release what passes; exits with 3 when the gate refused, 4 when it could not
+        tell or an approval is pending.
+        """
+        from trilho.loops import RetrainLoop
+
+        project = here.project
+        running = _platform(project.home)
+        _fire(here, project)
+        if running:
+            here.say("The platform that is up carries it out.")
+            here.done("trilho retrain list", model=project.name, under_way=True)
+            return
+        ended = RetrainLoop(project, on_task=lambda task: here.say(_line(task))).once()
+        if ended is None:
+            raise TrilhoError(
+                f"the retraining of {project.name} was ended by somebody else", hint="trilho retrain list"
+            )
+        here.say(f"{ended.result.capitalize()}: {ended.note}")
+        if ended.result == "failed":
+            raise StepFailed(
+                f"the retraining failed: {ended.note}", hint=here.command(f"trilho runs logs {ended.run or ''}")
+            )
+        next_ = {"promoted": "trilho rollout", "approval pending": f"trilho approve {ended.version}"}
+        here.done(next_.get(ended.result, f"trilho models show {ended.version}"), under_way=False, **encode(ended))
+        if ended.result != "promoted":
+            raise typer.Exit(Refused.exit_code if ended.result == "rejected" else NotYet.exit_code)
+
+    @verb(retrain, "list", examples=["trilho retrain list"])
+    def list_(here: Session) -> None:
+        """List retrainings: why each began, and what came of it."""
+        from trilho.govern.wording import moment
+
+        state = here.project.state()
+        if not state.retrainings:
+            here.say(f"{state.name} was not retrained yet.")
+        else:
+            rows = [
+                (
+                    x.id,
+                    x.cause,
+                    moment(x.started),
+                    x.result or "under way",
+                    f"v{x.version}" if x.version else "",
+                    x.note,
+                )
+                for x in reversed(state.retrainings.values())
+            ]
+            here.table(("retraining", "for", "began", "result", "version", "note"), rows)
+        here.done("trilho models", model=state.name, retrainings=[asdict(x) for x in state.retrainings.values()])
+
+
+def _fire(here: Session, project: Project) -> None:
+    """Record the trigger, unless a retraining waits to be carried out already."""
+    from trilho.core.ports import Conflict
+    from trilho.retrain.trigger import by_hand
+
+    while True:
+        head = project.journal.head().seq
+        state = project.state()
+        if state.retraining is not None:
+            here.say(f"{state.retraining.id}, for {state.retraining.cause}, is under way; going on with it.")
+            return
+        extent = project.log.extent()
+        try:
+            project.journal.append(by_hand(state, extent[1] if extent else None), expect=head)
+        except Conflict:
+            continue
+        return
+
+
+def _platform(home: Path) -> bool:
+    """Say whether a platform is up over this home, which would carry the same trigger out."""
+    try:
+        pid = int(json.loads((home / "platform.json").read_text(encoding="utf-8"))["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
+
+
+def _line(task: TaskResult) -> str:
+    seconds = f"{task['seconds']:.2f} s" if task["state"] == "ran" else ""
+    return f"  {task['name']:<16} {task['state']:<8} {seconds}".rstrip()

@@ -1,0 +1,97 @@
+"""`trilho runs`: executions of the pipeline, their tasks and what these printed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trilho.cli.session import Session, group, verb
+from trilho.errors import UsageError
+
+if TYPE_CHECKING:
+    from trilho.core.projection import ModelState, Run
+
+Id = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's id or its beginning; by default the newest.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+    runs = typer.Typer()
+    app.add_typer(runs, name="runs")
+
+    @group(runs)
+    def list_(
+        here: Session, limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20
+    ) -> None:
+        """List runs; show one, or what it printed."""
+        from trilho.govern.wording import duration, moment
+
+        state = here.project.state()
+        if not state.runs:
+            here.say(f"{state.name} has no run yet.")
+            here.done("trilho train", model=state.name, runs=[])
+            return
+        shown = list(reversed(state.runs.values()))[:limit]
+        rows = [
+            (x.id, x.state, x.trigger, moment(x.started), duration(x.seconds) if x.ended else "", _left(state, x))
+            for x in shown
+        ]
+        here.table(("run", "state", "for", "started", "took", "left"), rows)
+        here.done(f"trilho runs show {shown[0].id}", model=state.name, runs=[asdict(x) for x in shown])
+
+    @verb(runs, "show", examples=["trilho runs show", "trilho runs show r20260301-120000-1a2b"])
+    def show(here: Session, run: Id = "") -> None:
+        """Show a run: its tasks, and why each was run or not."""
+        state = here.project.state()
+        found = _find(here, state, run)
+        here.say(
+            f"Run {found.id}: {found.state}{_left(state, found, ', left ')}.", *([found.error] if found.error else [])
+        )
+        rows = [
+            (x["name"], x["state"], f"{x['seconds']:.2f} s", ", ".join(x["needs"]), x["reason"]) for x in found.tasks
+        ]
+        if rows:
+            here.table(("task", "state", "took", "needs", "because"), rows)
+        here.done(f"trilho runs logs {found.id}", model=state.name, **asdict(found))
+
+    @verb(runs, "logs", examples=["trilho runs logs", "trilho runs logs r20260301-120000-1a2b fit"])
+    def logs(
+        here: Session,
+        run: Id = "",
+        task: Annotated[str, typer.Argument(metavar="[TASK]", help="One task; by default all of them.")] = "",
+    ) -> None:
+        """Show what a run's tasks printed."""
+        state = here.project.state()
+        found = _find(here, state, run)
+        texts = _texts(here, found, task)
+        for name, text in texts.items():
+            here.say(*([f"--- {name} ---"] if len(texts) > 1 else []), text.rstrip("\n") or "(nothing was printed)")
+        here.done(f"trilho runs show {found.id}", model=state.name, run=found.id, logs=texts)
+
+
+def _find(here: Session, state: ModelState, beginning: str) -> Run:
+    found = [x for x in state.runs.values() if x.id.startswith(beginning)]
+    if not found:
+        said = f"{state.name} has no run {beginning}" if beginning else f"{state.name} has no run yet"
+        raise UsageError(said, hint=here.command("trilho runs" if beginning else "trilho train"))
+    if beginning and len(found) > 1 and all(x.id != beginning for x in found):
+        raise UsageError(f"{len(found)} runs begin with {beginning}", hint=here.command("trilho runs"))
+    return found[-1]
+
+
+def _texts(here: Session, run: Run, task: str) -> dict[str, str]:
+    if task:
+        return {task: here.project.tail_log(run.id, task)}
+    texts = {}
+    for path in sorted((here.project.home / "runs" / run.id).glob("*.log")):
+        texts[path.stem] = here.project.tail_log(run.id, path.stem)
+    if not texts:
+        raise UsageError(f"run {run.id} kept no output: its tasks were not run again", hint=here.command("trilho runs"))
+    return texts
+
+
+def _left(state: ModelState, run: Run, before: str = "") -> str:
+    versions = [x.number for x in state.versions.values() if x.run == run.id]
+    return f"{before}version {versions[-1]}" if versions else ""

@@ -1,0 +1,53 @@
+"""`trilho train`."""
+
+from __future__ import annotations
+
+import typer
+
+from trilho.cli.session import Session, verb
+from trilho.core.records import TaskResult
+from trilho.errors import StepFailed
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+
+    @verb(app, "train", examples=["trilho train", "trilho -C examples/bike-demand train --json"])
+    def train(here: Session) -> None:
+        """Train a version, package it, and have the gate judge it.
+
+        Unchanged tasks are not run again, and a run that failed goes on where it stopped.
+        """
+        outcome = here.project.train(on_task=lambda task: here.say(_line(task)))
+        found = {
+            "run": outcome.run,
+            "state": outcome.state,
+            "tasks": [{k: task[k] for k in ("name", "state", "seconds")} for task in outcome.tasks],
+            "version": outcome.version,
+            "metrics": outcome.metrics,
+            "verdict": outcome.verdict,
+            "reason": outcome.reason,
+        }
+        if outcome.version is None:
+            if here.as_json:
+                here.emit({"schema": 1, **found, "error": outcome.error, "next": f"trilho runs logs {outcome.run}"})
+                raise typer.Exit(StepFailed.exit_code)
+            raise StepFailed(outcome.error or "the run failed", hint=here.command(f"trilho runs logs {outcome.run}"))
+        here.say(f"Version {outcome.version}: {outcome.verdict}. {outcome.reason}")
+        here.done(_next(here, outcome.version, outcome.verdict), **found)
+
+
+def _line(task: TaskResult) -> str:
+    seconds = f"{task['seconds']:.2f} s" if task["state"] == "ran" else ""
+    return f"  {task['name']:<16} {task['state']:<8} {seconds}".rstrip()
+
+
+def _next(here: Session, version: int, verdict: str | None) -> str:
+    state = here.project.state()
+    if state.champion == version:
+        return "trilho up"
+    if verdict != "pass":
+        return f"trilho models show {version}"
+    if here.project.settings.gate.approval and state.versions[version].approved_by is None:
+        return f"trilho approve {version}"
+    return f"trilho release {version}"

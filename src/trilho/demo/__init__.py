@@ -1,0 +1,1 @@
+"""The whole line on real data: train, release, serve, watch, alarm, retrain, promote, on this machine."""

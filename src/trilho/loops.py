@@ -1,0 +1,172 @@
+"""One project's three loops: serve, watch, retrain. Each is a pass that can be called again, after any crash.
+
+What a loop decides it appends to the journal; what it needs to know it reads there. So any of them may be killed
+between two lines and the next pass, in whatever process, goes on from the records.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trilho.core import records as r
+from trilho.core.ports import Conflict
+from trilho.core.projection import ModelState
+from trilho.core.readings import EndpointStatus
+from trilho.project import OnTask, Project, TrainOutcome
+from trilho.release import rollout
+from trilho.retrain import loop, trigger
+from trilho.serve.supervise import Supervisor
+from trilho.watch import incident
+from trilho.watch.alert import Outbox
+from trilho.watch.monitor import Monitor
+
+Tell = Callable[[str], None]
+
+
+class ServeLoop:
+    """Keeps the endpoint as the journal wants it, and takes a rollout step by step to full traffic."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.supervisor = Supervisor(
+            project.name,
+            project.settings.serve,
+            project.home,
+            journal=project.journal,
+            state=project.state,
+            package_path=project.package,
+            python=project.python,
+        )
+
+    def once(self) -> None:
+        """Start, stop and route what the journal asks for; take the rollout under way one step, if it is due."""
+        self.supervisor.tick()
+        self._advance()
+
+    def _advance(self) -> None:
+        head = self.project.journal.head().seq
+        under_way = self.project.state().rollout
+        if under_way is None or under_way.paused:
+            return
+        stats = self.supervisor.stats_since_share()
+        payload = rollout.advance(under_way, stats, self.project.settings.serve, datetime.now(UTC))
+        if payload is not None:
+            try:
+                self.project.journal.append(payload, actor="trilho", expect=head)
+            except Conflict:
+                return  # somebody else decided; the next pass sees what
+
+    def status(self) -> EndpointStatus:
+        """Give the endpoint as it is now."""
+        return self.supervisor.status()
+
+    def stop(self) -> None:
+        """End the endpoint and all that it started."""
+        self.supervisor.stop()
+
+
+class WatchLoop:
+    """Reads what was served, measures it, and turns what the detectors say into incidents, alerts and triggers."""
+
+    def __init__(self, project: Project, console: str = "") -> None:
+        self.project = project
+        self.outbox = Outbox(project.home / "watch.sqlite", project.settings.watch.alerts, console)
+        self._monitor: Monitor | None = None
+
+    def once(self) -> list[r.AlarmRaised]:
+        """Make one pass; give the alarms that it raised."""
+        project = self.project
+        project.log.seal()
+        labels = project.log.labels()
+        state = project.state()
+        if state.champion is None:
+            return []
+        monitor = self._monitor_of(state)
+        seen = monitor.observe(project.log)
+        alarms = [x for x in seen.payloads if isinstance(x, r.AlarmRaised) and x.alarm not in state.alarms]
+        self._respond(state, alarms)
+        monitor.commit(project.watch_store)
+        self._tell_progress(labels.served, labels.labelled)
+        return alarms
+
+    def _monitor_of(self, state: ModelState) -> Monitor:
+        assert state.champion is not None
+        if self._monitor is None or self._monitor.version != state.champion:
+            self._monitor = Monitor(
+                self.project.name,
+                state.champion,
+                self.project.package(state.champion),
+                self.project.settings,
+                self.project.watch_store.memory(self.project.name),
+            )
+        return self._monitor
+
+    def _respond(self, state: ModelState, alarms: list[r.AlarmRaised]) -> None:
+        """Append alarms, what they mean for incidents, and a trigger; then queue the alerts.
+
+        The ids are made from the alarms', so a repeat after a crash in between is recognised.
+        """
+        payloads: list[r.Payload] = [*alarms, *incident.respond(state, alarms), *incident.close_outlived(state)]
+        newest = self.project.log.extent()
+        if alarms and newest is not None:
+            fired = trigger.decide(state, self.project.settings, alarms, newest[1])
+            payloads += [fired] if fired else []
+        if payloads:
+            self.project.journal.append(*payloads, actor="trilho")
+        self.outbox.queue(self.project.state())
+
+    def deliver(self) -> None:
+        """Send the alerts that are due; those that fail are tried again later."""
+        sent = self.outbox.deliver(self.project.name, datetime.now(UTC))
+        if sent:
+            self.project.journal.append(*sent, actor="trilho")
+
+    def _tell_progress(self, served: int, labelled: int) -> None:
+        path = self.project.home / "watch" / f"{self.project.name}.json"
+        path.parent.mkdir(exist_ok=True)
+        text = json.dumps({"schema": 1, "served": served, "labelled": labelled, "time": datetime.now(UTC).isoformat()})
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(text)
+        draft.replace(path)
+
+
+class RetrainLoop:
+    """Carries out the retraining that a trigger asked for: train, judge, and release on `pass`."""
+
+    def __init__(self, project: Project, tell: Tell = lambda _line: None, on_task: OnTask | None = None) -> None:
+        self.project = project
+        self.tell = tell
+        self.on_task = on_task
+
+    def once(self) -> r.RetrainingEnded | None:
+        """Carry out the retraining under way, if there is one, to its end."""
+        state = self.project.state()
+        if state.retraining is None:
+            return None
+        ended = loop.carry_out(state.retraining, self.project.name, self._train, self._release, state)
+        self.project.journal.append(ended, actor="trilho")
+        return ended
+
+    def _train(self, cause: str) -> TrainOutcome:
+        return self.project.train(trigger=cause, on_task=self.on_task)
+
+    def _release(self, version: int, why: str) -> None:
+        self.project.release(version, why=why)
+
+
+def activity(folder: Path) -> tuple[int, int]:
+    """Give the number and size of a log's open files: a cheap sign that something was served or labelled."""
+    count = size = 0
+    for part in ("predictions", "labels"):
+        try:
+            with os.scandir(folder / part) as entries:
+                for entry in entries:
+                    count += 1
+                    size += entry.stat().st_size
+        except OSError:
+            continue
+    return count, size

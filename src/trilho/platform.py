@@ -1,0 +1,144 @@
+"""The platform on this machine: console, watchers, triggers and endpoints of many projects in one process.
+
+Every loop is a thread that is called again and again; one that fails says so in the platform's log and is tried again,
+slower each time, while the others go on. Whatever is killed, the journal knows what was decided.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trilho.console.serve import ConsoleServer
+from trilho.errors import TrilhoError, UsageError
+from trilho.loops import RetrainLoop, ServeLoop, WatchLoop, activity
+from trilho.project import Project
+from trilho.source import ProjectSource
+
+log = logging.getLogger("trilho")
+TICK_SECONDS = 0.1
+LOOK_SECONDS = 0.02
+IDLE_SECONDS = 2.0
+SLOWEST_SECONDS = 30.0
+
+
+class Platform:
+    """Runs projects that share a home, until told to stop."""
+
+    def __init__(self, projects: Sequence[Project]) -> None:
+        if not projects:
+            raise UsageError("no project to run", hint="trilho up DIR [DIR ...]")
+        homes = {project.home for project in projects}
+        if len(homes) > 1:
+            raise UsageError(
+                f"these projects have different homes: {', '.join(sorted(map(str, homes)))}",
+                hint='give them the same home in trilho.toml, such as home = "../.trilho", or set TRILHO_HOME',
+            )
+        self.projects = list(projects)
+        self.home = homes.pop()
+        self._threads: list[threading.Thread] = []
+
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        serve: bool = True,
+        watch: bool = True,
+        console: bool = True,
+        ready: Callable[[str], None] = lambda _address: None,
+    ) -> None:
+        """Run until `stop` is set, then end everything that was started. `ready` gets the console's address."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._log_to(self.home / "platform.log")
+        server = ConsoleServer(ProjectSource(self.projects), host=host, port=port) if console else None
+        address = server.start() if server else ""
+        loops = [ServeLoop(project) for project in self.projects] if serve else []
+        try:
+            for loop in loops:
+                self._thread(f"serve {loop.project.name}", stop, loop.once, TICK_SECONDS)
+            if watch:
+                for project in self.projects:
+                    self._watch(project, address, stop)
+            self._announce(address)
+            ready(address)
+            stop.wait()
+        finally:
+            stop.set()
+            self._end(loops, server)
+
+    def _watch(self, project: Project, console: str, stop: threading.Event) -> None:
+        watch, retrain = WatchLoop(project, console), RetrainLoop(project, tell=log.info)
+        pace = _Pace(project.home / "log" / project.name)
+
+        def look() -> None:
+            if pace.due():
+                watch.once()
+
+        self._thread(f"watch {project.name}", stop, look, LOOK_SECONDS)
+        self._thread(f"retrain {project.name}", stop, lambda: retrain.once() and None, TICK_SECONDS)
+        self._thread(f"alert {project.name}", stop, watch.deliver, 0.5)
+
+    def _thread(self, name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
+        thread = threading.Thread(target=_repeat, args=(name, stop, once, pause_seconds), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _announce(self, address: str) -> None:
+        path = self.home / "platform.json"
+        draft = path.with_suffix(".new")
+        now = datetime.now(UTC).isoformat()
+        draft.write_text(json.dumps({"schema": 1, "pid": os.getpid(), "address": address, "started": now}))
+        draft.replace(path)
+
+    def _end(self, loops: list[ServeLoop], server: ConsoleServer | None) -> None:
+        for thread in self._threads:
+            thread.join(10)
+        for loop in loops:
+            loop.stop()
+        if server is not None:
+            server.stop()
+        (self.home / "platform.json").unlink(missing_ok=True)
+
+    def _log_to(self, path: Path) -> None:
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+
+
+class _Pace:
+    """Says when a look at the log is due: something was written, or a while has passed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._seen: tuple[int, int] | None = None
+        self._last = 0.0
+
+    def due(self) -> bool:
+        seen = activity(self.folder)
+        if seen == self._seen and time.monotonic() - self._last < IDLE_SECONDS:
+            return False
+        self._seen, self._last = seen, time.monotonic()
+        return True
+
+
+def _repeat(name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
+    wait = pause_seconds
+    while not stop.wait(wait):
+        try:
+            once()
+            wait = pause_seconds
+        except TrilhoError as error:
+            wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
+            log.error("%s: %s; again in %.0f s", name, " ".join(str(error).splitlines()), wait)
+        except Exception:
+            wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
+            log.exception("%s failed; again in %.0f s", name, wait)

@@ -1,0 +1,387 @@
+"""A project opened on this machine: settings, backend and stages, wired together. The only place where that happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trilho.backends.local.journal import LocalJournal, StateReader
+from trilho.backends.local.store import LocalStore
+from trilho.backends.local.watch_store import LocalWatchStore
+from trilho.config import FILE, Settings, load_settings
+from trilho.core import records as r
+from trilho.core.ports import Conflict
+from trilho.core.projection import ModelState, Version
+from trilho.core.readings import EndpointStatus, LabelStatus, Reading
+from trilho.errors import ConfigError, DataError, NotYet, Refused, UsageError
+from trilho.serve.segments import LocalPredictionLog
+
+if TYPE_CHECKING:
+    from trilho.train.run import TrainResult
+
+OnTask = Callable[[r.TaskResult], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutcome:
+    """What a training left: a version where it succeeded, and what the gate said of it."""
+
+    run: str
+    state: r.RunState
+    tasks: list[r.TaskResult]
+    version: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    verdict: r.Verdict | None = None
+    reason: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a change would do, in plain lines, and the records that would be written."""
+
+    lines: list[str]
+    payloads: list[r.Payload]
+
+
+class Project:
+    """One project on this machine.
+
+    Everything that the command line and the platform do with a project goes through here; the stages that it calls
+    know neither each other nor where they run.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, home: Path | None = None) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.home = home or home_of(folder, settings)
+        self.name = settings.model.name
+
+    @classmethod
+    def open(cls, folder: Path | str = ".") -> Project:
+        """Open the project in a folder. Raises ConfigError when trilho.toml is missing or wrong."""
+        path = Path(folder).expanduser().resolve()
+        if not path.is_dir():
+            raise UsageError(f"{folder} is not a folder", hint="-C DIR names the folder that holds trilho.toml")
+        return cls(path, load_settings(path))
+
+    @cached_property
+    def journal(self) -> LocalJournal:
+        """The journal that this project shares with all projects of the same home."""
+        return LocalJournal(self.home / "journal.sqlite")
+
+    @cached_property
+    def reader(self) -> StateReader:
+        """The journal's projection, read on from where it was."""
+        return StateReader(self.journal)
+
+    @cached_property
+    def store(self) -> LocalStore:
+        """The artifacts."""
+        return LocalStore(self.home / "store")
+
+    @cached_property
+    def watch_store(self) -> LocalWatchStore:
+        """The readings and the detectors' memory."""
+        return LocalWatchStore(self.home / "watch.sqlite")
+
+    @cached_property
+    def log(self) -> LocalPredictionLog:
+        """What was served, and the labels that came."""
+        model = self.settings.model
+        return LocalPredictionLog(self.home / "log" / self.name, model.time, model.key)
+
+    @cached_property
+    def python(self) -> Path:
+        """The project's own interpreter."""
+        named = os.environ.get("TRILHO_PYTHON") or self.settings.python
+        own = self.folder / ".venv" / "bin" / "python"
+        path = Path(os.path.normpath(self.folder / named)) if named else own if own.exists() else Path(sys.executable)
+        if not path.exists():
+            raise ConfigError(
+                f"{self.folder / FILE}: python is {named!r}, and {path} does not exist",
+                hint="make the project's environment there, or change python",
+            )
+        return path
+
+    @property
+    def source(self) -> Path:
+        """The folder from which the project's own packages are imported."""
+        src = self.folder / "src"
+        return src if src.is_dir() else self.folder
+
+    def state(self) -> ModelState:
+        """Give what the journal says of this model now."""
+        return self.reader.state().model(self.name)
+
+    def record(self, *payloads: r.Payload, actor: str | None = None) -> None:
+        """Append facts about this model to the journal."""
+        self.journal.append(*payloads, actor=actor)
+
+    def sources(self) -> list[Path]:
+        """Give the data files that `[data] source` names. Raises DataError when there is none."""
+        pattern = self.settings.data.source
+        found = sorted(self.folder.glob(pattern)) if any(c in pattern for c in "*?[") else [self.folder / pattern]
+        if not found or not all(path.exists() for path in found):
+            raise DataError(
+                f"{self.folder / FILE}: data.source is {pattern!r}, and no such file is in {self.folder}",
+                hint="put the file there, or change data.source",
+            )
+        return found
+
+    def commit(self) -> tuple[str | None, str | None]:
+        """Give the git commit of the project's code and its time, where it is in a repository."""
+        command = ["git", "-C", str(self.folder), "log", "-1", "--format=%H %cI", "--", "."]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None, None
+        commit, _, time = done.stdout.strip().partition(" ")
+        return (commit, time) if done.returncode == 0 and commit else (None, None)
+
+    # ---- train -------------------------------------------------------------------------------------------------
+
+    def train(self, trigger: str = "a person", on_task: OnTask | None = None) -> TrainOutcome:
+        """Run the training pipeline, register what it leaves as a version, and judge it.
+
+        A run that fails leaves its records and logs and nothing else; the next one repeats only what was unfinished.
+        """
+        from trilho.train.run import TrainContext, train
+
+        run = f"r{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+        state = self.state()
+        champion = state.versions.get(state.champion) if state.champion is not None else None
+        commit, commit_time = self.commit()
+        result = train(
+            TrainContext(
+                settings=self.settings,
+                project=self.folder,
+                source=self.source,
+                home=self.home,
+                store=self.store,
+                python=self.python,
+                sources=self.sources,
+                served=self._export_served(run),
+                champion_package=self.store.path(champion.package) if champion else None,
+                first_dataset=self._first_dataset(state),
+                run_id=run,
+                trigger=trigger,
+                commit=commit,
+                commit_time=commit_time,
+                record=self.record,
+                on_task=on_task or (lambda _task: None),
+                datasets=frozenset(state.datasets),
+                running=tuple(x.id for x in state.runs.values() if x.state == "running"),
+            )
+        )
+        if result.package is None or result.dataset is None or result.predictions is None:
+            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=result.error)
+        version = self._register(result, result.package, result.dataset)
+        verdict, reason = self._judge(result, result.predictions, version, champion)
+        return TrainOutcome(
+            run=run,
+            state=result.state,
+            tasks=result.tasks,
+            version=version,
+            metrics=result.metrics,
+            verdict=verdict,
+            reason=reason,
+        )
+
+    def _export_served(self, run: str) -> Path | None:
+        if not self.settings.data.served:
+            return None
+        self.log.seal()
+        out = self.home / "runs" / run / "served.parquet"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return out if self.log.export_labelled(out, self.settings.model.target) else None
+
+    def _first_dataset(self, state: ModelState) -> r.DatasetVersioned | None:
+        return next(iter(state.datasets.values()), None)
+
+    def _register(self, result: TrainResult, package: str, dataset: str) -> int:
+        """Give the package a version number; the same package keeps the number that it has."""
+        commit, commit_time = self.commit()
+        while True:
+            head = self.journal.head().seq
+            versions = self.state().versions
+            known = next((v.number for v in versions.values() if v.package == package), None)
+            if known is not None:
+                return known
+            payload = r.VersionPackaged(
+                model=self.name,
+                version=max(versions, default=0) + 1,
+                run=result.run,
+                dataset=dataset,
+                package=package,
+                metric=result.metric,
+                metrics=result.metrics,
+                commit=commit,
+                commit_time=commit_time,
+                data_until=result.data_until,
+            )
+            try:
+                self.journal.append(payload, expect=head)
+            except Conflict:
+                continue
+            return payload.version
+
+    def _judge(
+        self, result: TrainResult, predictions: Path, version: int, champion: Version | None
+    ) -> tuple[r.Verdict, str]:
+        from trilho.release.gate import Predictions, judge
+
+        if champion is not None and champion.number == version:
+            return "pass", "nothing changed: this version serves already"
+        verdict, evidence = judge(
+            Predictions.read(predictions),
+            Predictions.read(result.champion_predictions) if result.champion_predictions else None,
+            self.settings.gate,
+            self.settings.model.task,
+        )
+        number = champion.number if champion else None
+        self.record(r.GateJudged(model=self.name, version=version, champion=number, verdict=verdict, evidence=evidence))
+        return verdict, str(evidence.get("reason", ""))
+
+    # ---- release -----------------------------------------------------------------------------------------------
+
+    def plan_release(self, version: int, why: str = "", force: bool = False) -> Plan:
+        """Say what releasing a version would do. Raises Refused or NotYet when its gate or an approval is missing."""
+        from trilho.release import approve, rollout
+
+        state = self.state()
+        target = state.versions.get(version)
+        if target is None:
+            known = ", ".join(str(number) for number in state.versions) or "none"
+            raise UsageError(f"{self.name} has no version {version}; it has: {known}", hint="trilho models")
+        if state.rollout is not None:
+            raise Refused(
+                f"version {state.rollout.version} is on its way, at {state.rollout.share}% of traffic",
+                hint="trilho rollout status, or trilho rollout abort",
+            )
+        if state.champion == version:
+            raise UsageError(f"version {version} serves already", hint="trilho models")
+        if not force:
+            _require_pass(target)
+        if self.settings.gate.approval:
+            approve.require(state, target)
+        payloads = rollout.start(state, version, self.settings.serve, why)
+        return Plan(lines=rollout.explain(state, version, self.settings.serve), payloads=payloads)
+
+    def release(self, version: int, why: str = "", force: bool = False) -> Plan:
+        """Start a version's way to its users, by canary where another one serves."""
+        return self._carry_out(lambda: self.plan_release(version, why, force))
+
+    def plan_rollback(self, why: str = "") -> Plan:
+        """Say what rolling back would do: the version that served before serves again, at once."""
+        from trilho.release import rollout
+
+        return Plan(lines=rollout.explain_rollback(self.state()), payloads=[rollout.rollback(self.state(), why)])
+
+    def rollback(self, why: str = "") -> Plan:
+        """Put the version that served before back, at once."""
+        return self._carry_out(lambda: self.plan_rollback(why))
+
+    def plan_move(self, move: str, why: str = "") -> Plan:
+        """Say what a move of the rollout under way would do. Raises NotYet when there is none."""
+        from trilho.release import rollout
+
+        state = self.state()
+        if state.rollout is None:
+            raise NotYet(f"no rollout of {self.name} is under way", hint="trilho release VERSION starts one")
+        payload = rollout.move(state.rollout, move, why)
+        return Plan(lines=[rollout.describe(payload)], payloads=[payload])
+
+    def move_rollout(self, move: str, why: str = "") -> Plan:
+        """Take the rollout under way to its `next` share, or `pause`, `resume` or `abort` it."""
+        return self._carry_out(lambda: self.plan_move(move, why))
+
+    def approve(self, version: int, why: str = "") -> None:
+        """Allow a version's release. Raises Refused for the one who trained it."""
+        from trilho.release import approve
+
+        self._carry_out(lambda: Plan(lines=[], payloads=[approve.approve(self.state(), version, why)]))
+
+    def _carry_out(self, plan: Callable[[], Plan]) -> Plan:
+        while True:
+            head = self.journal.head().seq
+            chosen = plan()
+            try:
+                self.journal.append(*chosen.payloads, expect=head)
+            except Conflict:
+                continue
+            return chosen
+
+    # ---- watch and retrain -------------------------------------------------------------------------------------
+
+    def labels(self) -> LabelStatus:
+        """Say how far the labels have arrived."""
+        self.log.seal()
+        return self.log.labels()
+
+    def load_labels(self, file: Path | None = None) -> int:
+        """Load labels from a table by key ([labels] or a file); rows that were loaded before are not loaded again."""
+        from trilho.data.labels import append_labels
+
+        return append_labels(self.settings, self.folder, self.home / "log" / self.name, file)
+
+    def readings(self) -> list[Reading]:
+        """Give all readings, oldest first."""
+        return self.watch_store.readings(self.name)
+
+    def endpoint(self) -> EndpointStatus | None:
+        """Give the endpoint as its supervisor last saw it; `running` is checked now."""
+        from trilho.serve.supervise import read_status
+
+        return read_status(self.home, self.name)
+
+    def package(self, version: int) -> Path:
+        """Give the folder of a version's package."""
+        versions = self.state().versions
+        if version not in versions:
+            raise UsageError(f"{self.name} has no version {version}", hint="trilho models")
+        return self.store.path(versions[version].package)
+
+    def acknowledge(self, incident: str, why: str = "", actor: str | None = None) -> None:
+        """Say that somebody has seen an incident."""
+        if incident not in self.state().incidents:
+            raise UsageError(f"{self.name} has no incident {incident}", hint="trilho incidents")
+        self.record(r.IncidentUpdated(model=self.name, incident=incident, change="acknowledged", note=why), actor=actor)
+
+    def tail_log(self, run: str, task: str) -> str:
+        """Give what a step of a run printed."""
+        path = self.home / "runs" / run / f"{task}.log"
+        if not path.exists():
+            raise UsageError(f"run {run} kept no output of {task}", hint=f"trilho runs show {run}")
+        return path.read_text(encoding="utf-8", errors="replace")
+
+    def live_digests(self) -> set[str]:
+        """Give the artifacts that a version, a dataset or the newest runs need."""
+        state = self.state()
+        return {v.package for v in state.versions.values()} | set(state.datasets)
+
+
+def _require_pass(version: Version) -> None:
+    gate = version.gate
+    if gate is None or gate.verdict == "not enough data":
+        said = "was not judged" if gate is None else f"was not judged: {gate.evidence.get('reason', 'not enough data')}"
+        raise NotYet(f"version {version.number} {said}", hint="trilho train judges again once there is more data")
+    if gate.verdict == "fail":
+        raise Refused(
+            f"the gate refused version {version.number}: {gate.evidence.get('reason', 'not better than the champion')}",
+            hint=f"trilho models show {version.number}",
+        )
+
+
+def home_of(folder: Path, settings: Settings) -> Path:
+    """Give the folder that holds a project's journal, artifacts and logs on this machine."""
+    named = os.environ.get("TRILHO_HOME")
+    return Path(named).expanduser().resolve() if named else Path(os.path.normpath(folder / settings.home))

@@ -1,0 +1,73 @@
+"""What the console shows of several projects, read from their journal, readings, logs and endpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from trilho.config import Settings
+from trilho.core.projection import State
+from trilho.core.readings import EndpointStatus, LabelStatus, Reading
+from trilho.errors import DataError, UsageError
+from trilho.project import Project
+
+
+class ProjectSource:
+    """The console's Source over projects that share a home."""
+
+    def __init__(self, projects: Sequence[Project]) -> None:
+        self._projects = {project.name: project for project in projects}
+        self._first = projects[0]
+
+    def state(self) -> State:
+        """Give the journal's fold."""
+        return self._first.reader.state()
+
+    def models(self) -> Sequence[str]:
+        """Name the models of these projects, and those that only the journal knows."""
+        return sorted({*self._projects, *self.state().models})
+
+    def readings(self, model: str) -> Sequence[Reading]:
+        """Give a model's readings, oldest first."""
+        return self._first.watch_store.readings(model)
+
+    def labels(self, model: str) -> LabelStatus | None:
+        """Say how far labels have arrived."""
+        project = self._projects.get(model)
+        return project.log.labels() if project else None
+
+    def endpoint(self, model: str) -> EndpointStatus | None:
+        """Give the endpoint as its supervisor last saw it."""
+        project = self._projects.get(model)
+        return project.endpoint() if project else None
+
+    def settings(self, model: str) -> Settings | None:
+        """Give a model's settings, where its project is at hand."""
+        project = self._projects.get(model)
+        return project.settings if project else None
+
+    def package(self, model: str, version: int) -> dict[str, Any] | None:
+        """Give the manifest of a version's package, where it is at hand."""
+        project = self._projects.get(model)
+        if project is None:
+            return None
+        try:
+            manifest: dict[str, Any] = json.loads((project.package(version) / "manifest.json").read_text("utf-8"))
+        except (DataError, UsageError, OSError, ValueError):
+            return None
+        return manifest
+
+    def tail_log(self, run: str, task: str) -> str:
+        """Give the kept output of a run's task, empty where there is none."""
+        try:
+            return self._first.tail_log(run, task)
+        except UsageError:
+            return ""
+
+    def acknowledge(self, model: str, incident: str, actor: str, why: str) -> None:
+        """Record that somebody has taken an incident up."""
+        project = self._projects.get(model)
+        if project is None:
+            raise UsageError(f"{model} is not run here", hint="trilho up DIR names its project")
+        project.acknowledge(incident, why, actor=actor)
