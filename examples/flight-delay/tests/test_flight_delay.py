@@ -1,7 +1,5 @@
 """The project's own tests: run with pytest in the project's environment."""
 
-# ruff: noqa: D103
-
 import sys
 from pathlib import Path
 

@@ -91,7 +91,7 @@ class Service:
         self._running = 0
         self._stopping = False
         self._loop = asyncio.get_running_loop()
-        self._server = _Embedded(self._answer, listener, connections)
+        self._server = HttpServer(self._answer, listener, connections)
         self.exit_code = 0
 
     async def run(self, ready_file: Path | None, parent_pipe: int | None) -> int:
@@ -143,13 +143,19 @@ class Service:
         os._exit(0)
 
 
-class _Embedded(Server):  # type: ignore[misc, type-arg, unused-ignore]
+class HttpServer(Server):  # type: ignore[misc, type-arg, unused-ignore]
+    """Granian on this loop, over a socket that was bound before."""
+
     def __init__(
-        self, target: Callable[[Any, Any], Awaitable[None]], listener: socket.socket, connections: int
+        self,
+        target: Callable[..., Awaitable[None]],
+        listener: socket.socket,
+        connections: int,
+        interface: Interfaces = Interfaces.RSGI,
     ) -> None:
         super().__init__(
             target,
-            interface=Interfaces.RSGI,
+            interface=interface,
             http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,

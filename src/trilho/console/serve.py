@@ -6,14 +6,12 @@ import asyncio
 import threading
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
-from granian.net import SocketHolder  # type: ignore[attr-defined]
-from granian.server.embed import Server
+from granian.constants import Interfaces
 
 from trilho.console.app import create_app
 from trilho.console.source import Source
 from trilho.errors import TrilhoError, Unreachable
-from trilho_runtime.service import BACKLOG, CannotStart, address_of, bind
+from trilho_runtime.service import CannotStart, HttpServer, address_of, bind
 
 LIMIT_SECONDS = 10.0
 CONNECTIONS = 256
@@ -27,7 +25,7 @@ class ConsoleServer:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: _Embedded | None = None
+        self._server: HttpServer | None = None
         self._started = threading.Event()
 
     def start(self) -> str:
@@ -58,28 +56,7 @@ class ConsoleServer:
 
     async def _serve(self, listener: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = _Embedded(create_app(self._source, stopping=self._stopping), listener)
+        app = create_app(self._source, hosts=[self._host], stopping=self._stopping)
+        self._server = HttpServer(app, listener, CONNECTIONS, Interfaces.ASGINL)
         self._loop.call_soon(self._started.set)
         await self._server.serve()
-
-
-class _Embedded(Server):  # type: ignore[misc, type-arg, unused-ignore]
-    def __init__(self, target: Any, listener: Any) -> None:
-        super().__init__(
-            target,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            log_enabled=False,
-            backlog=BACKLOG,
-            backpressure=CONNECTIONS,
-        )
-        self._listener = listener
-
-    def _init_shared_socket(self) -> None:
-        holder: Any = SocketHolder
-        descriptor = self._listener.fileno()
-        try:
-            self._shd = holder(descriptor, False, self.backlog)
-        except TypeError:  # other systems' holders take no backlog
-            self._shd = holder(descriptor, False)
