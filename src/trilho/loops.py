@@ -111,10 +111,9 @@ class WatchLoop:
         The ids are made from the alarms', so a repeat after a crash in between is recognised.
         """
         payloads: list[r.Payload] = [*alarms, *incident.respond(state, alarms), *incident.close_outlived(state)]
-        newest = self.project.log.extent()
-        if alarms and newest is not None:
-            fired = trigger.decide(state, self.project.settings, alarms, newest[1])
-            payloads += [fired] if fired else []
+        extent = self.project.log.extent()
+        fired = trigger.decide(state, self.project.settings, alarms, extent[1] if extent else None)
+        payloads += [fired] if fired else []
         if payloads:
             self.project.journal.append(*payloads, actor="trilho")
         self.outbox.queue(self.project.state())

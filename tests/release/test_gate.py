@@ -37,7 +37,7 @@ def world(
     return made(value, 1 / (1 + np.exp(1 - 2 * first))), made(value, 1 / (1 + np.exp(1 - 2 * second)))
 
 
-def share_of(verdict: str, task: Task, noise: tuple[float, float], worlds: int = 300, rows: int = 600) -> float:
+def share_of(verdict: str, task: Task, noise: tuple[float, float], worlds: int = 200, rows: int = 600) -> float:
     rng = np.random.default_rng(11)
     found = [judge(*world(rng, task, rows, noise), Gate(), task)[0] for _ in range(worlds)]
     return sum(x == verdict for x in found) / worlds
@@ -45,13 +45,13 @@ def share_of(verdict: str, task: Task, noise: tuple[float, float], worlds: int =
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_equal_challenger_passes_no_more_often_than_promised(task: Task) -> None:
-    # 5% promised; 300 worlds put the measured share within 9% with 99.9%
-    assert share_of("pass", task, (1.0, 1.0)) <= 0.09
+    # 5% promised; 200 worlds put the measured share within 10% with 99.9%
+    assert share_of("pass", task, (1.0, 1.0)) <= 0.1
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_worse_challenger_never_passes(task: Task) -> None:
-    assert share_of("pass", task, (1.5, 1.0), worlds=200) == 0
+    assert share_of("pass", task, (1.5, 1.0), worlds=100) == 0
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -63,7 +63,7 @@ def test_a_clearly_better_challenger_passes(task: Task) -> None:
 @pytest.mark.parametrize("against_champion", [True, False])
 def test_a_challenger_trained_on_shuffled_labels_is_rejected(task: Task, against_champion: bool) -> None:
     rng = np.random.default_rng(5)
-    for _ in range(50):
+    for _ in range(30):
         good, other = world(rng, task, 2000, (1.0, 1.0))
         shuffled = made(good.value, rng.permutation(other.prediction))
         verdict, evidence = judge(shuffled, good if against_champion else None, Gate(), task)

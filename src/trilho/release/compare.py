@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RESAMPLES = 2000
-MOST_BLOCKS = 250
+MOST_BLOCKS = 120
 FEWEST_BLOCKS = 5
 DAYS_TRIED = (1, 2, 4, 8)
 LONGER_WHILE_BLOCKS = 8
@@ -100,7 +100,7 @@ def _compare(challenger: Predictions, champion: Predictions, metric: str, confid
 def blockings(time: Floats, seed: int = 0) -> list[Ints]:
     """Number each row's block, in each of the ways that are worth trying.
 
-    Where time is unknown: up to 250 groups drawn by lot. A holdout of fewer than five days is cut into five equal
+    Where time is unknown: up to 120 groups drawn by lot. A holdout of fewer than five days is cut into five equal
     stretches instead, the fewest that show a spread at all.
 
     >>> [int(block.max()) + 1 for block in blockings(np.arange(60) * 86400.0)]
