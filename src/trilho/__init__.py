@@ -1,1 +1,28 @@
-"""Trilho takes a validated model to production and keeps it healthy there."""
+"""Trilho takes a validated model to production and keeps it healthy there.
+
+>>> import trilho
+>>> trilho.__all__
+['Platform', 'Project', 'TrainOutcome', 'TrilhoError']
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trilho.errors import TrilhoError
+    from trilho.platform import Platform
+    from trilho.project import Project, TrainOutcome
+
+__all__ = ["Platform", "Project", "TrainOutcome", "TrilhoError"]
+
+_HOMES = {"Platform": "platform", "Project": "project", "TrainOutcome": "project", "TrilhoError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that `import trilho` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'trilho' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"trilho.{_HOMES[name]}"), name)

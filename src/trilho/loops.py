@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trilho.core import records as r
+from trilho.core.lease import Lease
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState
 from trilho.core.readings import EndpointStatus
@@ -50,7 +52,7 @@ class ServeLoop:
     def _advance(self) -> None:
         head = self.project.journal.head().seq
         under_way = self.project.state().rollout
-        if under_way is None or under_way.paused:
+        if under_way is None:
             return
         stats = self.supervisor.stats_since_share()
         payload = rollout.advance(under_way, stats, self.project.settings.serve, datetime.now(UTC))
@@ -76,10 +78,26 @@ class WatchLoop:
         self.project = project
         self.outbox = Outbox(project.home / "watch.sqlite", project.settings.watch.alerts, console)
         self._monitor: Monitor | None = None
+        self._label_files: dict[str, int] = {}
+        self._lease = Lease(project.home / "watch" / f"{project.name}.lease", f"{project.name} is being watched")
 
     def once(self) -> list[r.AlarmRaised]:
-        """Make one pass; give the alarms that it raised."""
+        """Make one pass; give the alarms that it raised. Raises Unreachable while another process watches."""
+        self._lease.take()
+        try:
+            return self._pass()
+        except BaseException:
+            self._monitor = None  # what it learnt in a pass that was cut short is not kept: it will be read again
+            raise
+
+    def stop(self) -> None:
+        """Let another process watch."""
+        self._lease.release()
+        self._monitor = None
+
+    def _pass(self) -> list[r.AlarmRaised]:
         project = self.project
+        self._load_labels()
         project.log.seal()
         labels = project.log.labels()
         state = project.state()
@@ -92,6 +110,16 @@ class WatchLoop:
         monitor.commit(project.watch_store)
         self._tell_progress(labels.served, labels.labelled)
         return alarms
+
+    def _load_labels(self) -> None:
+        """Load the label table of `[labels] source`, when one of its files has changed."""
+        source = self.project.settings.labels.source
+        if source is None:
+            return
+        stamps = {str(path): path.stat().st_mtime_ns for path in self.project.folder.glob(source)}
+        if stamps != self._label_files:
+            self.project.load_labels()
+            self._label_files = stamps
 
     def _monitor_of(self, state: ModelState) -> Monitor:
         assert state.champion is not None
@@ -106,17 +134,24 @@ class WatchLoop:
         return self._monitor
 
     def _respond(self, state: ModelState, alarms: list[r.AlarmRaised]) -> None:
-        """Append alarms, what they mean for incidents, and a trigger; then queue the alerts.
+        """Append alarms and what they mean for incidents, then a trigger; then queue the alerts.
 
         The ids are made from the alarms', so a repeat after a crash in between is recognised.
         """
+        project = self.project
         payloads: list[r.Payload] = [*alarms, *incident.respond(state, alarms), *incident.close_outlived(state)]
-        extent = self.project.log.extent()
-        fired = trigger.decide(state, self.project.settings, alarms, extent[1] if extent else None)
-        payloads += [fired] if fired else []
+        if state.open_incidents and not alarms:
+            payloads += incident.close_calm(state, project.watch_store.readings(project.name)[-incident.CALM_WINDOWS :])
         if payloads:
-            self.project.journal.append(*payloads, actor="trilho")
-        self.outbox.queue(self.project.state())
+            project.journal.append(*payloads, actor="trilho")
+        head = project.journal.head().seq
+        state = project.state()
+        extent = project.log.extent()
+        fired = trigger.decide(state, project.settings, alarms, extent[1] if extent else None)
+        if fired is not None:
+            with suppress(Conflict):  # somebody else decided; the next pass asks again
+                project.journal.append(fired, actor="trilho", expect=head)
+        self.outbox.queue(project.state())
 
     def deliver(self) -> None:
         """Send the alerts that are due; those that fail are tried again later."""
@@ -140,9 +175,23 @@ class RetrainLoop:
         self.project = project
         self.tell = tell
         self.on_task = on_task
+        name = project.name
+        self._lease = Lease(project.home / "watch" / f"{name}.retrain.lease", f"{name} is being retrained")
 
     def once(self) -> r.RetrainingEnded | None:
-        """Carry out the retraining under way, if there is one, to its end."""
+        """Carry out the retraining under way, if there is one, to its end.
+
+        Raises Unreachable while another process carries it out.
+        """
+        if self.project.state().retraining is None:
+            return None
+        self._lease.take()
+        try:
+            return self._carry_out()
+        finally:
+            self._lease.release()
+
+    def _carry_out(self) -> r.RetrainingEnded | None:
         state = self.project.state()
         if state.retraining is None:
             return None

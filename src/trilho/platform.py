@@ -43,6 +43,7 @@ class Platform:
         self.projects = list(projects)
         self.home = homes.pop()
         self._threads: list[threading.Thread] = []
+        self._fatal: TrilhoError | None = None
 
     def run(
         self,
@@ -63,6 +64,7 @@ class Platform:
         loops = [ServeLoop(project) for project in self.projects] if serve else []
         try:
             for loop in loops:
+                loop.once()  # what makes serving impossible, such as another process that serves, is known at once
                 self._thread(f"serve {loop.project.name}", stop, loop.once, TICK_SECONDS)
             if watch:
                 for project in self.projects:
@@ -73,6 +75,8 @@ class Platform:
         finally:
             stop.set()
             self._end(loops, server)
+        if self._fatal is not None:
+            raise self._fatal
 
     def _watch(self, project: Project, console: str, stop: threading.Event) -> None:
         watch, retrain = WatchLoop(project, console), RetrainLoop(project, tell=log.info)
@@ -87,9 +91,26 @@ class Platform:
         self._thread(f"alert {project.name}", stop, watch.deliver, 0.5)
 
     def _thread(self, name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
-        thread = threading.Thread(target=_repeat, args=(name, stop, once, pause_seconds), name=name, daemon=True)
+        thread = threading.Thread(target=self._repeat, args=(name, stop, once, pause_seconds), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def _repeat(self, name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
+        wait = pause_seconds
+        while not stop.wait(wait):
+            try:
+                once()
+                wait = pause_seconds
+            except UsageError as error:  # settings that cannot be followed: to go on trying would hide it
+                self._fatal = error
+                log.error("%s: %s; stopping", name, error)
+                stop.set()
+            except TrilhoError as error:
+                wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
+                log.error("%s: %s; again in %.0f s", name, " ".join(str(error).splitlines()), wait)
+            except Exception:
+                wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
+                log.exception("%s failed; again in %.0f s", name, wait)
 
     def _announce(self, address: str) -> None:
         path = self.home / "platform.json"
@@ -128,17 +149,3 @@ class _Pace:
             return False
         self._seen, self._last = seen, time.monotonic()
         return True
-
-
-def _repeat(name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
-    wait = pause_seconds
-    while not stop.wait(wait):
-        try:
-            once()
-            wait = pause_seconds
-        except TrilhoError as error:
-            wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
-            log.error("%s: %s; again in %.0f s", name, " ".join(str(error).splitlines()), wait)
-        except Exception:
-            wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
-            log.exception("%s failed; again in %.0f s", name, wait)

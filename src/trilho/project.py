@@ -21,6 +21,7 @@ from trilho.core import records as r
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState, Version
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
+from trilho.data.labels import join_columns
 from trilho.errors import ConfigError, DataError, NotYet, Refused, UsageError
 from trilho.serve.segments import LocalPredictionLog
 
@@ -96,8 +97,9 @@ class Project:
     @cached_property
     def log(self) -> LocalPredictionLog:
         """What was served, and the labels that came."""
-        model = self.settings.model
-        return LocalPredictionLog(self.home / "log" / self.name, model.time, model.key)
+        return LocalPredictionLog(
+            self.home / "log" / self.name, self.settings.model.time, join_columns(self.settings) or None
+        )
 
     @cached_property
     def python(self) -> Path:
@@ -362,11 +364,6 @@ class Project:
         if not path.exists():
             raise UsageError(f"run {run} kept no output of {task}", hint=f"trilho runs show {run}")
         return path.read_text(encoding="utf-8", errors="replace")
-
-    def live_digests(self) -> set[str]:
-        """Give the artifacts that a version, a dataset or the newest runs need."""
-        state = self.state()
-        return {v.package for v in state.versions.values()} | set(state.datasets)
 
 
 def _require_pass(version: Version) -> None:

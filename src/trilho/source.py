@@ -24,6 +24,10 @@ class ProjectSource:
         """Give the journal's fold."""
         return self._first.reader.state()
 
+    def head(self) -> str:
+        """Give the journal's head, position and hash."""
+        return str(self._first.journal.head())
+
     def models(self) -> Sequence[str]:
         """Name the models of these projects, and those that only the journal knows."""
         return sorted({*self._projects, *self.state().models})

@@ -93,7 +93,20 @@ def test_a_version_that_always_fails_is_rolled_back_after_a_few_requests() -> No
     ended = advance(under_way(), counted((5, 5), (45, 0)), SERVE, NOW)
     assert isinstance(ended, r.RolloutEnded)
     assert (ended.outcome, ended.champion) == ("rolled back", 1)
-    assert ended.why == "version 2 failed 5 of 5 requests at 10% of traffic, version 1 0 of 45"
+    assert ended.why == "version 2 failed or refused 5 of 5 requests at 10% of traffic, version 1 0 of 45"
+
+
+def test_a_version_that_refuses_what_the_champion_takes_is_rolled_back() -> None:
+    new, old = VersionStats(requests=5, refused=5), VersionStats(requests=45, refused=0)
+    ended = advance(under_way(), {2: new, 1: old}, SERVE, NOW)
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("rolled back", 1)
+
+
+def test_refusals_that_both_share_are_the_callers_mistakes() -> None:
+    new, old = VersionStats(requests=20, refused=10), VersionStats(requests=180, refused=90)
+    stepped = advance(under_way(), {2: new, 1: old}, SERVE, NOW)
+    assert stepped is None or isinstance(stepped, r.RolloutStepped)
 
 
 def test_at_full_traffic_it_is_held_against_what_is_allowed() -> None:

@@ -17,6 +17,7 @@ def stats(started: str, **requests: int) -> dict[str, Any]:
                 "requests": n,
                 "rows": 2 * n,
                 "errors": n // 10,
+                "refused": n // 5,
                 "latency": {"edges_ms": [1.0, 2.0], "counts": [n, 0, 0]},
             }
             for name, n in requests.items()

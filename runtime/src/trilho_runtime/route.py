@@ -170,6 +170,7 @@ class Router:
             if failed:
                 blamed.add(route.version)
         if not failed:
+            count.refused += reply.status == 422
             count.latency.add(time.perf_counter() - started)
             count.rows += int(reply.headers.get("x-trilho-rows", 0))
         return reply
@@ -226,6 +227,7 @@ class Router:
             measures.metric("trilho_route_requests_total", "Requests.", [(k, c.requests) for k, c in versions]),
             measures.metric("trilho_route_rows_total", "Rows predicted.", [(k, c.rows) for k, c in versions]),
             measures.metric("trilho_route_errors_total", "5xx or no answer.", [(k, c.errors) for k, c in versions]),
+            measures.metric("trilho_route_refused_total", "422.", [(k, c.refused) for k, c in versions]),
             measures.metric("trilho_route_failed_total", "5xx to callers.", [({"model": model}, self.counts.failed)]),
             measures.metric("trilho_labels_total", "Labels accepted.", [({"model": model}, self.counts.labels)]),
             measures.histogram("trilho_route_latency_seconds", "Of versions.", [(k, c.latency) for k, c in versions]),

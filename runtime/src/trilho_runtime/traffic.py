@@ -109,6 +109,7 @@ class VersionCount:
     requests: int = 0
     rows: int = 0
     errors: int = 0  # 5xx, or no answer
+    refused: int = 0  # 422: the rows were not what the version takes, or its own code could not take them
     latency: Latency = field(default_factory=Latency)
 
 
@@ -132,6 +133,7 @@ class Counts:
                 "requests": count.requests,
                 "rows": count.rows,
                 "errors": count.errors,
+                "refused": count.refused,
                 "latency": count.latency.to_json(),
             }
             for version, count in sorted(self.versions.items())

@@ -22,19 +22,13 @@ def add_to(app: typer.Typer) -> None:
 
         What runs, how changes reach users and how fast, incidents, and who approved what; all from the journal.
         """
-        from trilho.core.journal import now
-        from trilho.govern.handover import ModelFacts, handover, report_data
+        from trilho.console.pages import Pages
         from trilho.source import ProjectSource
 
-        project = here.project
-        source = ProjectSource([project])
-        state = source.state()
-        models = [
-            ModelFacts(state.model(x), source.readings(x), source.labels(x), source.endpoint(x), source.settings(x))
-            for x in source.models()
-        ]
-        data = report_data(models, now=now(), head=str(project.journal.head()))
-        out.write_text(handover(data), encoding="utf-8")
+        pages = Pages(ProjectSource([here.project]))
+        data = pages.report_data()
+        out.write_text(pages.handover(), encoding="utf-8")
+        models = data["models"]
         here.say(
             f"Wrote {out}: {len(models)} model{'s' if len(models) != 1 else ''}, journal head {data['head'][:20]}…"
         )

@@ -26,14 +26,20 @@ def add_to(app: typer.Typer) -> None:
         Then show the newest windows: the metric where labels have come, the drift, the alarms.
         """
         from trilho.core.records import encode
+        from trilho.errors import Unreachable
         from trilho.loops import WatchLoop
 
         project = here.project
         alarms = []
         if project.state().champion is not None:
             loop = WatchLoop(project)
-            alarms = loop.once()
-            loop.deliver()
+            try:
+                alarms = loop.once()
+                loop.deliver()
+            except Unreachable:
+                here.say("The platform that is up watches; these are its readings.")
+            finally:
+                loop.stop()
         readings = project.readings()[-limit:]
         _show(here, readings)
         for alarm in alarms:

@@ -106,7 +106,7 @@ class Pages:
         """Give the handover as JSON values."""
         state, now = self.source.state(), self.clock()
         facts = [views.model_view(self.source, state, name, now).facts for name in views.names(self.source, state)]
-        return handover.report_data(facts, now=now, head=f"record {state.seq}")
+        return handover.report_data(facts, now=now, head=self.source.head())
 
     def report(self, fragment: bool = False) -> str:
         """Render the handover inside the console."""

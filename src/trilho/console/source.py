@@ -16,6 +16,9 @@ class Source(Protocol):
     def state(self) -> State:
         """Give the journal's fold; what was given is never changed afterwards."""
 
+    def head(self) -> str:
+        """Give the journal's head, position and hash."""
+
     def models(self) -> Sequence[str]:
         """Name the models, those too that the journal has not heard of."""
 

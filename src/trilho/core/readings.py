@@ -72,7 +72,8 @@ class VersionStats:
     """A version's answers at the endpoint, counted since a moment."""
 
     requests: int = 0
-    errors: int = 0
+    errors: int = 0  # 5xx, or no answer
+    refused: int = 0  # 422: a caller's mistake, or rows that this version's code cannot take
     rows: int = 0
     p95_ms: float | None = None
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -75,10 +76,13 @@ def print_results(demo: Demo, console: Console) -> None:
 def _table(result: ModelResult) -> Table:
     metric = result.metric.upper().replace("ROC_", "")
     better = "higher is better" if result.metric in HIGHER_IS_BETTER else "lower is better"
-    table = Table(title=f"{result.model}: {metric} by period ({better})", title_justify="left", title_style="bold")
+    title = f"{result.model}: {metric} by period, {better}"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+    )
     for name, justify in (
         ("period", "left"), ("rows", "right"), ("static", "right"), ("managed", "right"), ("alarms", "right"),
-        ("retrained", "right"), ("released", "right"), ("trigger to serving", "right"), ("champion", "right"),
+        ("retrained", "right"), ("released", "right"), ("to serving", "right"), ("champion", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     digits = 3 if result.metric in HIGHER_IS_BETTER else 1
@@ -120,5 +124,5 @@ def summary(result: ModelResult) -> str:
     c = result.counts
     return (
         f"  {c['requests']:,} requests ({c['single_row_requests']:,} of one row), {c['failed_requests']} failed; "
-        f"{c['retrainings']} retrainings: {c['promotions']} promoted, {c['rejected']} rejected by the gate."
+        f"{c['retrainings']} retrainings: {c['promotions']} promoted, {c['rejected']} rejected."
     )

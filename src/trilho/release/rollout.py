@@ -65,9 +65,9 @@ def explain(state: ModelState, version: int, serve: Serve) -> list[str]:
 def advance(rollout: Rollout, stats: Mapping[int, VersionStats], serve: Serve, now: datetime) -> r.Payload | None:
     """Say what happens to a rollout under way, from what its versions answered since its share began.
 
-    It is rolled back when the version fails more often than the champion: the test is an e-process, so that it may
-    be looked at after every request, and a version no worse than the champion is rolled back with at most 1%
-    probability over all shares and looks. Latency is looked at once for each share, when the version has answered
+    It is rolled back when the version fails, or refuses, more often than the champion: the test is an e-process, so
+    that it may be looked at after every request, and a version no worse than the champion is rolled back with at most
+    1% probability over all shares and looks. Latency is looked at once for each share, when the version has answered
     enough to go on. A paused rollout does not step, but is still rolled back.
     """
     if rollout.outcome is not None:
@@ -81,7 +81,7 @@ def advance(rollout: Rollout, stats: Mapping[int, VersionStats], serve: Serve, n
     if rollout.paused:
         return None
     if rollout.share > 0 and rollout.champion is not None:
-        if new.requests - new.errors < serve.canary_requests:
+        if new.requests - new.errors - new.refused < serve.canary_requests:
             return None
         if _slower(new, old):
             return _end(rollout, "rolled back", rollout.champion, _latency(rollout, new, old))
@@ -210,7 +210,8 @@ def _end(rollout: Rollout, outcome: r.Outcome, champion: int | None, why: str) -
 def _against(new: VersionStats, old: VersionStats) -> float:
     if old.requests == 0:
         return over_allowed(new.errors, new.requests, ALLOWED_ERRORS)
-    return over_champion(new.errors, new.requests, old.errors, old.requests)
+    # A caller's mistakes meet both versions alike: what only the new one refuses, it broke.
+    return over_champion(new.errors + new.refused, new.requests, old.errors + old.refused, old.requests)
 
 
 def _slower(new: VersionStats, old: VersionStats) -> bool:
@@ -227,19 +228,25 @@ def _evidence(rollout: Rollout, new: VersionStats, old: VersionStats, against: f
         "seconds": round(seconds, 3),
         "requests": new.requests,
         "errors": new.errors,
+        "refused": new.refused,
         "p95_ms": new.p95_ms,
         "champion_requests": old.requests,
         "champion_errors": old.errors,
+        "champion_refused": old.refused,
         "champion_p95_ms": old.p95_ms,
         "evidence_of_more_errors": round(against, 3),
     }
 
 
 def _errors(rollout: Rollout, new: VersionStats, old: VersionStats) -> str:
-    said = f"version {rollout.version} failed {new.errors} of {new.requests} requests at {rollout.share}% of traffic"
     if old.requests == 0:
-        return f"{said}, allowed {ALLOWED_ERRORS:.0%}"
-    return f"{said}, version {rollout.champion} {old.errors} of {old.requests}"
+        share = f"{rollout.share}% of traffic, allowed {ALLOWED_ERRORS:.0%}"
+        return f"version {rollout.version} failed {new.errors} of {new.requests} requests at {share}"
+    failed, before = new.errors + new.refused, old.errors + old.refused
+    return (
+        f"version {rollout.version} failed or refused {failed} of {new.requests} requests at {rollout.share}% of "
+        f"traffic, version {rollout.champion} {before} of {old.requests}"
+    )
 
 
 def _latency(rollout: Rollout, new: VersionStats, old: VersionStats) -> str:

@@ -7,20 +7,18 @@ HOME/endpoints/MODEL/endpoint.json   what everybody else reads
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trilho.core.lease import held
 from trilho.core.readings import EndpointStatus, VersionStats
-from trilho.errors import DataError, Unreachable
+from trilho.errors import DataError
 
 SCHEMA = 1
-LEASE_SECONDS = 1.0
 
 
 def folder_of(home: Path, model: str) -> Path:
@@ -47,61 +45,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None
-
-
-class Lease:
-    """The right to serve a model on this machine; it ends with the process, however that ends."""
-
-    def __init__(self, path: Path, model: str) -> None:
-        self.path = path
-        self._model = model
-        self._handle: int | None = None
-
-    def take(self) -> None:
-        """Take the lease, or keep it. Raises Unreachable, naming the process, when another one has it."""
-        if self._handle is not None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        deadline = time.monotonic() + LEASE_SECONDS
-        while not _lock(handle, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-                os.close(handle)
-                raise Unreachable(
-                    f"{self._model} is being served by process {holder}; one supervisor serves a model",
-                    hint=f"stop it (kill {holder}), or go on using its endpoint",
-                )
-            time.sleep(0.02)  # somebody may only be asking whether it is held
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        self._handle = handle
-
-    def release(self) -> None:
-        """Give the lease back."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-
-
-def held(path: Path) -> bool:
-    """Say whether a living supervisor holds a lease."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return not _lock(handle, fcntl.LOCK_SH)
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, kind: int) -> bool:
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def publish(path: Path, status: EndpointStatus, more: Mapping[str, Any]) -> None:

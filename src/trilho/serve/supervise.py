@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from trilho.config import Serve
+from trilho.core.lease import Lease
 from trilho.core.ports import Journal
 from trilho.core.projection import ModelState
 from trilho.core.readings import EndpointStatus, VersionStats
 from trilho.core.records import VersionServed
 from trilho.errors import ConfigError, TrilhoError
-from trilho.serve.endpoint import Lease, folder_of, publish, read_json, write_json
+from trilho.serve.endpoint import folder_of, publish, read_json, write_json
 from trilho.serve.endpoint import read_status as read_status
 from trilho.serve.process import Child, get
 from trilho.serve.traffic import Traffic
@@ -59,7 +60,7 @@ class Supervisor:
         self._settings, self._journal, self._state, self._package_path = settings, journal, state, package_path
         self._python, self._host, self._server, self._router_module = python, host, server, router
         self._log_folder = home / "log" / model
-        self._lease = Lease(self.folder / "lease", model)
+        self._lease = Lease(self.folder / "lease", f"{model} is being served")
         self._pipe: tuple[int, int] | None = None
         self._servers: dict[int, Child] = {}
         self._router: Child | None = None

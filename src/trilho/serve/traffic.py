@@ -19,13 +19,14 @@ class Count:
     requests: int = 0
     rows: int = 0
     errors: int = 0
+    refused: int = 0
     latency: list[int] = field(default_factory=list)
 
     def plus(self, other: Count, sign: int = 1) -> Count:
         """Give the sum with another count, or the difference.
 
-        >>> Count(3, 3, 0, [2, 1]).plus(Count(1, 1, 0, [1]), -1)
-        Count(requests=2, rows=2, errors=0, latency=[1, 1])
+        >>> Count(3, 3, 0, 0, [2, 1]).plus(Count(1, 1, 0, 0, [1]), -1)
+        Count(requests=2, rows=2, errors=0, refused=0, latency=[1, 1])
         """
         longest = max(len(self.latency), len(other.latency))
         mine, theirs = (x + [0] * (longest - len(x)) for x in (self.latency, other.latency))
@@ -33,6 +34,7 @@ class Count:
             self.requests + sign * other.requests,
             self.rows + sign * other.rows,
             self.errors + sign * other.errors,
+            self.refused + sign * other.refused,
             [a + sign * b for a, b in zip(mine, theirs, strict=True)],
         )
 
@@ -60,7 +62,7 @@ class Traffic:
         for text, item in stats["versions"].items():
             number, latency = int(text), item["latency"]
             self.edges = list(latency["edges_ms"])
-            seen = Count(item["requests"], item["rows"], item["errors"], list(latency["counts"]))
+            seen = Count(item["requests"], item["rows"], item["errors"], item["refused"], list(latency["counts"]))
             change = seen.plus(self._last.get(number, Count()), -1)
             self._last[number] = seen
             self.total[number] = self.total.get(number, Count()).plus(change)
@@ -72,6 +74,7 @@ class Traffic:
             number: VersionStats(
                 requests=count.requests,
                 errors=count.errors,
+                refused=count.refused,
                 rows=count.rows,
                 p95_ms=quantile(self.edges, count.latency, 0.95),
             )
@@ -80,7 +83,7 @@ class Traffic:
 
     def memory(self) -> dict[str, Any]:
         """Give what a restarted supervisor goes on from."""
-        since = {str(n): [c.requests, c.rows, c.errors, c.latency] for n, c in self.since.items()}
+        since = {str(n): [c.requests, c.rows, c.errors, c.refused, c.latency] for n, c in self.since.items()}
         return {"mark": self.mark, "since": since, "edges": self.edges}
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from trilho.config import Settings
 from trilho.core import records as r
-from trilho.core.journal import GENESIS, Record, seal, unseal
+from trilho.core.journal import GENESIS, Head, Record, seal, unseal
 from trilho.core.projection import State, fold
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
 
@@ -66,6 +66,11 @@ class MemorySource:
         if self._fold.seq != len(self.texts):
             self._fold = fold(self.records())
         return self._fold
+
+    def head(self) -> str:
+        """Give the journal's head."""
+        newest = self.records()[-1:]
+        return str(Head(newest[0].seq, newest[0].hash)) if newest else str(Head(0, GENESIS))
 
     def models(self) -> list[str]:
         """Name the models."""

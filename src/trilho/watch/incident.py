@@ -1,18 +1,22 @@
 """Incidents: what alarms mean for the open problems of a model. Pure: from the journal's state to records.
 
-One incident for each model, version and kind of alarm: opened once, updated in place, closed when another version
-took over. Ids are made from the alarms', so that a repeat after a crash is the same incident.
+One incident for each model, version and kind of alarm: opened once, updated in place, closed when another version took
+over or when the alarm has not come again for a while. Ids are made from the alarms', so that a repeat after a crash is
+the same incident.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Literal
 
 from trilho.core.projection import Incident, ModelState
+from trilho.core.readings import Reading
 from trilho.core.records import AlarmRaised, IncidentClosed, IncidentOpened, IncidentUpdated, Payload
 from trilho.watch.window import words
 
+CALM_WINDOWS = 10
 Severity = Literal["low", "medium", "high"]
 STEPS = {"drift": (2.0, 4.0), "performance": (1.25, 2.0), "quality": (2.0, 4.0)}
 
@@ -43,6 +47,35 @@ def close_outlived(state: ModelState) -> list[Payload]:
         for x in state.open_incidents
         if state.champion is not None and x.version != state.champion
     ]
+
+
+def close_calm(state: ModelState, readings: Sequence[Reading]) -> list[Payload]:
+    """Close the incidents of the champion whose alarm has not come again, given the newest readings, oldest first.
+
+    The detectors start from nothing after an alarm but keep what they learnt, so that drift that stays alarms again
+    within a few windows. Calm is `CALM_WINDOWS` windows of the champion without an alarm, in which no named feature
+    is further from its reference than it may be, or for a performance incident, that were all labelled.
+    """
+    calm = [x for x in readings if x.version == state.champion]
+    if len(calm) < CALM_WINDOWS or any(x.alarms for x in calm):
+        return []
+    return [
+        IncidentClosed(model=state.name, incident=x.id, reason=f"no alarm in the {len(calm)} windows since")
+        for x in state.open_incidents
+        if x.version == state.champion and _after(state, x, calm[0]) and _is_calm(state, x, calm)
+    ]
+
+
+def _after(state: ModelState, incident: Incident, first: Reading) -> bool:
+    last = max(state.alarms[alarm].window_end for alarm in incident.alarms)
+    return datetime.fromisoformat(first.window_start) >= datetime.fromisoformat(last)
+
+
+def _is_calm(state: ModelState, incident: Incident, readings: Sequence[Reading]) -> bool:
+    if incident.kind == "performance":
+        return all(reading.labelled == reading.rows for reading in readings)
+    named = {cause["feature"] for alarm in incident.alarms for cause in state.alarms[alarm].causes}
+    return all(f.distance <= f.tolerance for x in readings for f in x.features if f.feature in named)
 
 
 def severity(alarm: AlarmRaised) -> Severity:
