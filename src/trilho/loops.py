@@ -175,6 +175,7 @@ class RetrainLoop:
         self.project = project
         self.tell = tell
         self.on_task = on_task
+        self._actor: str | None = None
         name = project.name
         self._lease = Lease(project.home / "watch" / f"{name}.retrain.lease", f"{name} is being retrained")
 
@@ -195,15 +196,17 @@ class RetrainLoop:
         state = self.project.state()
         if state.retraining is None:
             return None
+        by_hand = state.retraining.cause == trigger.PERSON
+        self._actor = None if by_hand else "trilho"
         ended = loop.carry_out(state.retraining, self.project.name, self._train, self._release, state)
         self.project.journal.append(ended, actor="trilho")
         return ended
 
     def _train(self, cause: str) -> TrainOutcome:
-        return self.project.train(trigger=cause, on_task=self.on_task)
+        return self.project.train(trigger=cause, on_task=self.on_task, actor=self._actor)
 
     def _release(self, version: int, why: str) -> None:
-        self.project.release(version, why=why)
+        self.project.release(version, why=why, actor=self._actor)
 
 
 def activity(folder: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +125,7 @@ class Project:
         return self.reader.state().model(self.name)
 
     def record(self, *payloads: r.Payload, actor: str | None = None) -> None:
-        """Append facts about this model to the journal."""
+        """Append facts about this model to the journal; by default in the name of the person who runs this."""
         self.journal.append(*payloads, actor=actor)
 
     def sources(self) -> list[Path]:
@@ -151,7 +151,7 @@ class Project:
 
     # ---- train -------------------------------------------------------------------------------------------------
 
-    def train(self, trigger: str = "a person", on_task: OnTask | None = None) -> TrainOutcome:
+    def train(self, trigger: str = "a person", on_task: OnTask | None = None, actor: str | None = None) -> TrainOutcome:
         """Run the training pipeline, register what it leaves as a version, and judge it.
 
         A run that fails leaves its records and logs and nothing else; the next one repeats only what was unfinished.
@@ -178,7 +178,7 @@ class Project:
                 trigger=trigger,
                 commit=commit,
                 commit_time=commit_time,
-                record=self.record,
+                record=partial(self.record, actor=actor),
                 on_task=on_task or (lambda _task: None),
                 datasets=frozenset(state.datasets),
                 running=tuple(x.id for x in state.runs.values() if x.state == "running"),
@@ -186,8 +186,8 @@ class Project:
         )
         if result.package is None or result.dataset is None or result.predictions is None:
             return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=result.error)
-        version = self._register(result, result.package, result.dataset)
-        verdict, reason = self._judge(result, result.predictions, version, champion)
+        version = self._register(result, result.package, result.dataset, actor)
+        verdict, reason = self._judge(result, result.predictions, version, champion, actor)
         return TrainOutcome(
             run=run,
             state=result.state,
@@ -209,7 +209,7 @@ class Project:
     def _first_dataset(self, state: ModelState) -> r.DatasetVersioned | None:
         return next(iter(state.datasets.values()), None)
 
-    def _register(self, result: TrainResult, package: str, dataset: str) -> int:
+    def _register(self, result: TrainResult, package: str, dataset: str, actor: str | None) -> int:
         """Give the package a version number; the same package keeps the number that it has."""
         commit, commit_time = self.commit()
         while True:
@@ -231,13 +231,13 @@ class Project:
                 data_until=result.data_until,
             )
             try:
-                self.journal.append(payload, expect=head)
+                self.journal.append(payload, actor=actor, expect=head)
             except Conflict:
                 continue
             return payload.version
 
     def _judge(
-        self, result: TrainResult, predictions: Path, version: int, champion: Version | None
+        self, result: TrainResult, predictions: Path, version: int, champion: Version | None, actor: str | None
     ) -> tuple[r.Verdict, str]:
         from trilho.release.gate import Predictions, judge
 
@@ -278,9 +278,9 @@ class Project:
         payloads = rollout.start(state, version, self.settings.serve, why)
         return Plan(lines=rollout.explain(state, version, self.settings.serve), payloads=payloads)
 
-    def release(self, version: int, why: str = "", force: bool = False) -> Plan:
+    def release(self, version: int, why: str = "", force: bool = False, actor: str | None = None) -> Plan:
         """Start a version's way to its users, by canary where another one serves."""
-        return self._carry_out(lambda: self.plan_release(version, why, force))
+        return self._carry_out(lambda: self.plan_release(version, why, force), actor)
 
     def plan_rollback(self, why: str = "") -> Plan:
         """Say what rolling back would do: the version that served before serves again, at once."""
@@ -312,12 +312,12 @@ class Project:
 
         self._carry_out(lambda: Plan(lines=[], payloads=[approve.approve(self.state(), version, why)]))
 
-    def _carry_out(self, plan: Callable[[], Plan]) -> Plan:
+    def _carry_out(self, plan: Callable[[], Plan], actor: str | None = None) -> Plan:
         while True:
             head = self.journal.head().seq
             chosen = plan()
             try:
-                self.journal.append(*chosen.payloads, expect=head)
+                self.journal.append(*chosen.payloads, actor=actor, expect=head)
             except Conflict:
                 continue
             return chosen

@@ -43,7 +43,7 @@ def test_the_file_needs_nothing_else_and_escapes_names() -> None:
     assert "maria &lt;m@example.com&gt;" in page
     assert "&lt;b&gt;escaped" in page
     assert "not measured" in page
-    assert "up to 12:abc" in page
+    assert "up to <code>12:abc</code>" in page
     assert "@media print" in page
 
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from trilho.console.history import History
 from trilho.core.readings import FeatureReading
+from trilho_runtime.profile import PREDICTION
 
 CAP = 3.0  # tolerances; further is drawn as this far and said in words
 COLUMNS = 110
@@ -61,7 +62,7 @@ def ratio(feature: FeatureReading) -> float:
 def _row(feature: FeatureReading, series: Sequence[tuple[float, float]]) -> FeatureRow:
     now = ratio(feature)
     return FeatureRow(
-        name=feature.feature,
+        name="predictions" if feature.feature == PREDICTION else feature.feature,
         distance=feature.distance,
         tolerance=feature.tolerance,
         ratio=now,

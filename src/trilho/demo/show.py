@@ -77,12 +77,10 @@ def _table(result: ModelResult) -> Table:
     metric = result.metric.upper().replace("ROC_", "")
     better = "higher is better" if result.metric in HIGHER_IS_BETTER else "lower is better"
     title = f"{result.model}: {metric} by period, {better}"
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for name, justify in (
         ("period", "left"), ("rows", "right"), ("static", "right"), ("managed", "right"), ("alarms", "right"),
-        ("retrained", "right"), ("released", "right"), ("to serving", "right"), ("champion", "right"),
+        ("retrained", "right"), ("released", "right"), ("seconds", "right"), ("champion", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     digits = 3 if result.metric in HIGHER_IS_BETTER else 1
@@ -96,7 +94,7 @@ def _table(result: ModelResult) -> Table:
             str(len(period["alarms"]) or ""),
             str(period["retrained"] or ""),
             str(period["released"] or ""),
-            f"{seconds:.1f} s" if seconds is not None else "",
+            f"{seconds:.1f}" if seconds is not None else "",
             f"v{period['champion']}",
         )
     static, managed = means(result)
