@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from trilho.config import Settings
-from trilho.data.labels import LOADED, append_labels, key_text
+from trilho.data.labels import LOADED, append_labels, key_text, source_files
 from trilho.errors import ConfigError, DataError
 
 
@@ -106,10 +106,54 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
         append_labels(settings(key=None, source="truth.csv"), tmp_path, tmp_path / "log")
 
 
+def test_texts_of_a_csv_stay_what_they_are_and_other_columns_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text(
+        "seen,event_id,cnt\n2012-01-01 05:00:00+02:00,0012,1\n2012-01-01 05:00:00+00,007,2.5\n,7.0,3\n"
+    )
+    assert append_labels(settings(source="truth.csv"), tmp_path, tmp_path / "log") == 3
+    found = [(key_text(line["key"], ["event_id"]), line["y"]) for line in lines(tmp_path / "log")]
+    assert found == [('["0012"]', 1.0), ('["007"]', 2.5), ('["7"]', 3.0)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_times_with_a_zone_are_keys(tmp_path: Path, suffix: str) -> None:
+    table = tmp_path / f"truth.{suffix}"
+    duckdb.execute(f"COPY (SELECT TIMESTAMPTZ '2012-01-01 05:00:00-03:00' AS event_id, 1 AS cnt) TO '{table}'")
+    assert append_labels(settings(source=table.name), tmp_path, tmp_path / "log") == 1
+    (line,) = lines(tmp_path / "log")
+    assert key_text(line["key"], ["event_id"]) == '["2012-01-01T08:00:00"]'
+
+
+def test_the_files_of_labels_may_lie_anywhere(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (project, elsewhere):
+        folder.mkdir()
+        (folder / "a.csv").write_text("event_id,cnt\nb1,1\n")
+        (folder / "b.csv").write_text("event_id,cnt\nb2,1\n")
+        (folder / "c.csv").mkdir()
+    for source, files in [
+        ("a.csv", [project / "a.csv"]),
+        ("*.csv", [project / "a.csv", project / "b.csv"]),
+        (f"{elsewhere}/*.csv", [elsewhere / "a.csv", elsewhere / "b.csv"]),
+        (f"{elsewhere}/b.csv", [elsewhere / "b.csv"]),
+        ("absent.csv", []),
+        (f"{elsewhere}/absent*.csv", []),
+        (None, []),
+    ]:
+        assert source_files(settings(source=source), project) == files
+    assert append_labels(settings(source=f"{elsewhere}/*.csv"), project, tmp_path / "log") == 2
+
+
 def test_key_texts_of_one_key_meet() -> None:
-    assert key_text({"a": 7}, ["a"]) == key_text({"a": 7.0}, ["a"])
-    assert key_text({"a": "7"}, ["a"]) != key_text({"a": 7}, ["a"])
-    assert key_text({"a": "2012-01-01 05:00"}, ["a"]) == key_text({"a": "2012-01-01T05:00:00"}, ["a"])
+    def text(value: object) -> str | None:
+        return key_text({"a": value}, ["a"])
+
+    assert {text(value) for value in (7, 7.0, "7", "7.0")} == {'["7"]'}
+    assert {text(value) for value in ("007", "7.10", 7.5, True, "20120101", "2012-01-99")} == {
+        *('["007"]', '["7.10"]', '["7.5"]', '["true"]', '["20120101"]', '["2012-01-99"]')
+    }
+    moments = ["2012-01-01 08:00", "2012-01-01T08:00:00Z", "2012-01-01T05:00:00-03:00", "20120101T08", "2011-W52-7T08"]
+    assert {text(moment) for moment in moments} == {'["2012-01-01T08:00:00"]'}
     assert key_text({"a": None}, ["a"]) is None
     assert key_text({}, ["a"]) is None
     assert key_text({"a": 1}, []) is None

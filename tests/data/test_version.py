@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from trilho.backends.local.store import LocalStore
+from trilho.data.contract import Contract
 from trilho.data.version import Dataset, load_table, read_manifest, version_data
 from trilho.errors import ConfigError, DataError
 
@@ -89,6 +90,42 @@ def test_a_served_value_of_another_type_counts_as_missing(store: LocalStore, csv
     query = "SELECT 'd' AS id, '2020-01-04' AS ts, 'many' AS x, 4 AS y"
     dataset = version(store, csv, served=parquet(tmp_path / "served.parquet", query))
     assert table(store, dataset, tmp_path)[-1] == ("d", "04", None, 4)
+
+
+def test_served_rows_that_break_the_contract_are_left_out_and_counted(
+    store: LocalStore, csv: Path, tmp_path: Path
+) -> None:
+    served = parquet(
+        tmp_path / "served.parquet",
+        "SELECT * FROM (VALUES ('d', '2020-01-04', 4.0, 40.0), ('e', 'soon', 5.0, 50.0), (NULL, '2020-01-05', 5.0, 0), "
+        "('f', '2020-01-06', 99.0, 60.0), ('g', '2020-01-07', 'nan'::DOUBLE, 70.0), ('h', '2020-01-08', NULL, 80.0), "
+        "('i', '2020-01-09', 3.0, NULL), ('j', '2020-01-10', 2.0, 1e300)) t(id, ts, x, y)",
+    )
+    rules = {"x": {"type": "integer", "max": 9}, "id": {"nullable": False}, "y": {"min": 0, "max": float("inf")}}
+    contract = Contract.model_validate({"columns": rules})
+    dataset = version_data([csv], store, time="ts", key="id", target="y", served=served, contract=contract)
+    assert (dataset.served_rows, dataset.served_left_out, dataset.last) == (3, 5, "2020-01-08T00:00:00")
+    assert dataset.source == "base.csv and 3 served rows, 5 more left out: they break the contract"
+    assert [row[0] for row in table(store, dataset, tmp_path)[3:]] == ["d", "g", "h"]
+    assert read_manifest(dataset.digest, store)["served_left_out"] == 5
+
+
+def test_a_served_row_repeats_nothing_that_must_be_unique(store: LocalStore, csv: Path, tmp_path: Path) -> None:
+    query = "SELECT * FROM (VALUES ('a', '2020-01-04', 1, 1), ('d', '2020-01-05', 2, 2), ('d', '2020-01-06', 3, 3))"
+    served = parquet(tmp_path / "served.parquet", f"{query} t(id, ts, x, y)")
+    contract = Contract.model_validate({"table": {"unique": ["id"]}})
+    dataset = version_data([csv], store, time="ts", key=None, target="y", served=served, contract=contract)
+    assert (dataset.rows, dataset.served_rows) == (4, 1)
+    assert table(store, dataset, tmp_path)[3:] == [("d", "05", 2, 2)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_zone_of_a_time_that_is_a_text_counts(store: LocalStore, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"z.{suffix}"
+    duckdb.sql(f"COPY (SELECT 'a' AS id, '2020-01-01T08:00:00+02:00' AS ts, 1 AS y) TO '{file}'")
+    query = "SELECT 'b' AS id, '2020-01-01T09:00:00+02:00' AS ts, 1 AS y"
+    dataset = version(store, file, served=parquet(tmp_path / "served.parquet", query))
+    assert (dataset.first, dataset.last) == ("2020-01-01T06:00:00", "2020-01-01T07:00:00")
 
 
 def test_an_empty_served_file_adds_nothing(store: LocalStore, csv: Path, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_labels_become_lines() -> None:
         ({"id": "a", "value": "1"}, "value is '1'"),
         ({"id": "a", "value": True}, "value is True"),
         ({"id": "a", "value": 10**400}, "value is 1000"),
+        ({"id": "a", "value": 1.7e308}, "value is 1.7e"),  # losses of it would be infinite
         ({"id": "", "value": 1}, "id is ''"),
         ({"id": 5, "value": 1}, "id is 5"),
         ({"id": "a", "key": {"b": 1}, "value": 1}, "either an id or a key"),

@@ -19,7 +19,7 @@ from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, alive, call, unt
 from trilho_runtime.http import HttpError
 from trilho_runtime.log import LineLog
 from trilho_runtime.route import Router, Table
-from trilho_runtime.traffic import Route, Split
+from trilho_runtime.traffic import Route, Routes, Split
 from trilho_runtime.upstream import Pool, Unanswered
 from trilho_runtime.upstream import Reply as Wire
 
@@ -198,8 +198,8 @@ def test_a_killed_version_server_loses_no_request(launch: Launcher, package: Pat
         number = 0
         while not over.is_set():
             number += 1
-            identity = f"{name}-{number}"
-            replies.append(call(address, "/predict", {"instances": [ROW]}, {"x-request-id": identity}))
+            own = f"{name}-{number % 5}"
+            replies.append(call(address, "/predict", {"instances": [ROW]}, {"x-request-id": own}))
 
     threads = [threading.Thread(target=ask, args=(name,)) for name in range(4)]
     for thread in threads:
@@ -261,12 +261,14 @@ class Fakes(Table):
         super().__init__(Path("/nowhere"))
         self.behaviours = list(behaviours)
         self.split = Split([Route(n, f"http://127.0.0.1:{n}", 100 / 4) for n in (1, 2, 3, 4)])
+        self.asked: list[tuple[int, bytes]] = []
 
     def pool(self, route: Route) -> Pool:
-        behaviours = self.behaviours
+        behaviours, asked = self.behaviours, self.asked
 
         class Fake(Pool):
             async def send(self, request: bytes, seconds: float) -> Wire:
+                asked.append((route.version, request))
                 found = behaviours.pop(0)
                 if isinstance(found, Exception):
                     raise found
@@ -310,3 +312,71 @@ def test_a_full_disk_is_passed_on(tmp_path: Path) -> None:
     assert isinstance(found, Wire)
     assert found.status == 507
     assert sum(count.errors for count in router.counts.versions.values()) == 1
+
+
+REFUSED = Wire(422, {}, b'{"error": "no"}')
+
+
+def ask_canary(
+    tmp_path: Path, *behaviours: Exception | Wire, champion: int | None = None
+) -> tuple[Wire, Router, Fakes]:
+    """Ask version 2, the canary, first."""
+    table = Fakes(*behaviours)
+    routes = (Route(1, "http://127.0.0.1:1", 90), Route(2, "http://127.0.0.1:2", 10))
+    table.routes, table.split = Routes("tiny", 1, routes, champion), Split(routes[1:])
+    router = Router(table, LineLog(tmp_path), retry_seconds=1)
+    return asyncio.run(router._ask(b"wire", None)), router, table
+
+
+def counted(router: Router) -> dict[int, tuple[int, int, int]]:
+    return {version: (c.requests, c.errors, c.refused) for version, c in sorted(router.counts.versions.items())}
+
+
+def test_rows_that_only_a_canary_refuses_are_answered_by_the_main_version(tmp_path: Path) -> None:
+    reply, router, table = ask_canary(tmp_path, REFUSED, OK)
+    assert reply == OK
+    assert counted(router) == {1: (1, 0, 0), 2: (1, 0, 1)}
+    assert table.asked == [(2, b"wire"), (1, b"wire")]  # the same identity: a canary that refused has logged nothing
+
+
+def test_rows_that_every_version_refuses_are_held_against_none(tmp_path: Path) -> None:
+    told = Wire(422, {"x-trilho-version": "1"}, b"{}")
+    reply, router, _ = ask_canary(tmp_path, REFUSED, told)
+    assert reply == told
+    assert counted(router) == {1: (1, 0, 0), 2: (0, 0, 0)}
+
+
+@pytest.mark.parametrize("trouble", [Unanswered("broke", sent=True), Wire(503, {}, b"{}"), Wire(507, {}, b"{}")])
+def test_a_main_version_that_cannot_say_leaves_the_refusal(tmp_path: Path, trouble: Exception | Wire) -> None:
+    reply, router, _ = ask_canary(tmp_path, REFUSED, trouble)
+    assert reply == REFUSED
+    assert counted(router) == {1: (1, 1, 0), 2: (0, 0, 0)}
+
+
+def test_the_main_version_is_the_champion_whatever_its_share(tmp_path: Path) -> None:
+    reply, router, _ = ask_canary(tmp_path, REFUSED, champion=2)
+    assert reply == REFUSED
+    assert counted(router) == {2: (1, 0, 0)}
+    half = (Route(2, "http://127.0.0.1:2", 50), Route(3, "http://127.0.0.1:3", 50))
+    main = Routes("tiny", 1, half, 3).main
+    assert main is not None
+    assert main.version == 3
+    assert [r.version for r in (Routes("tiny", 1, half, n).main for n in (None, 7)) if r is not None] == [2, 2]
+
+
+def test_a_callers_own_mistakes_are_not_held_against_a_canary(endpoint: Endpoint) -> None:
+    endpoint.share(v1=90, v2=10)
+    key = next(k for k in map(str, range(99)) if endpoint.predict(ROW, x_trilho_key=k).json["version"] == 2)
+    before = endpoint.stats()["versions"]
+    replies = [endpoint.predict({**ROW, "x": "1"}, x_trilho_key=key) for _ in range(5)]
+    assert {(reply.status, reply.json["field"]) for reply in replies} == {(422, "x")}
+    after = endpoint.stats()["versions"]
+    assert [after[v]["refused"] for v in "12"] == [before[v]["refused"] for v in "12"] == [0, 0]
+    assert after["2"]["requests"] == before["2"]["requests"]
+
+
+def test_a_request_id_that_is_used_again_is_echoed_and_names_nothing(endpoint: Endpoint) -> None:
+    endpoint.share(v1=100)
+    replies = [endpoint.predict(ROW, x_request_id="again", x_trilho_identity="0" * 24) for _ in range(2)]
+    assert {reply.headers["x-request-id"] for reply in replies} == {"again"}
+    assert len({id_ for reply in replies for id_ in reply.json["ids"]} - {"0" * 24 + ".0"}) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -12,11 +13,16 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, Running, alive, call, until
+
+from trilho.core.digest import digest_folder
+from trilho_runtime.http import REQUEST_ID
+from trilho_runtime.package import folder_digest
 
 
 def predict(address: str, *rows: object, headers: dict[str, str] | None = None) -> Reply:
@@ -41,17 +47,13 @@ def test_rows_get_predictions_and_each_is_logged_before_the_answer(address: str,
     extra = {"new_field": [1, {"deep": None}]}
     reply = predict(address, ROW, {**ROW, "x": 0, **extra}, headers={"x-request-id": "abc_1-Z"})
     assert reply.status == 200
-    assert reply.json == {
-        "predictions": [ANSWER, 7.0],
-        "ids": ["abc_1-Z.0", "abc_1-Z.1"],
-        "model": "tiny",
-        "version": 3,
-    }
+    ids = reply.json["ids"]
+    assert reply.json == {"predictions": [ANSWER, 7.0], "ids": ids, "model": "tiny", "version": 3}
     assert (reply.headers["x-request-id"], reply.headers["x-trilho-version"]) == ("abc_1-Z", "3")
-    logged = [line for line in lines_of(launch_many.folder / "log") if line["id"].startswith("abc_1-Z.")]
+    logged = [line for line in lines_of(launch_many.folder / "log") if line["id"] in ids]
     assert [{k: v for k, v in line.items() if k != "t"} for line in logged] == [
-        {"v": 1, "id": "abc_1-Z.0", "n": 3, "x": ROW, "y": ANSWER},
-        {"v": 1, "id": "abc_1-Z.1", "n": 3, "x": {**ROW, "x": 0}, "y": 7.0},
+        {"v": 1, "id": ids[0], "n": 3, "x": ROW, "y": ANSWER},
+        {"v": 1, "id": ids[1], "n": 3, "x": {**ROW, "x": 0}, "y": 7.0},
     ]
     name = next((launch_many.folder / "log").iterdir()).name
     assert name.startswith("v3-")
@@ -63,7 +65,61 @@ def test_an_id_that_is_not_well_formed_is_replaced(address: str, given: str) -> 
     assert reply.status == 200
     made = reply.headers["x-request-id"]
     assert made != given
-    assert reply.json["ids"] == [f"{made}.0"]
+    assert REQUEST_ID.fullmatch(made)
+
+
+def test_a_request_id_that_is_used_again_names_other_predictions(address: str, launch_many: Launcher) -> None:
+    replies = [predict(address, ROW, headers={"x-request-id": "mine"}) for _ in range(2)]
+    assert [reply.headers["x-request-id"] for reply in replies] == ["mine", "mine"]
+    ids = [reply.json["ids"][0] for reply in replies]
+    assert len(set(ids)) == 2
+    assert set(ids) <= {line["id"] for line in lines_of(launch_many.folder / "log")}
+
+
+def test_all_attempts_of_the_routers_are_one_prediction(address: str) -> None:
+    identity = "0123456789abcdef01234567"
+    assert predict(address, ROW, headers={"x-trilho-identity": identity}).json["ids"] == [f"{identity}.0"]
+    assert predict(address, ROW, headers={"x-trilho-identity": "mine"}).json["ids"] != ["mine.0"]
+
+
+@pytest.mark.parametrize(
+    ("at", "logged"),
+    [
+        ("2024-02-01T08:00:00+02:00", "2024-02-01T06:00:00"),
+        ("2024-02-01 08:00:00.250Z", "2024-02-01T08:00:00.250000"),
+        ("2024-02-01T08:00:00z", "2024-02-01T08:00:00"),
+        ("2024-02-01", "2024-02-01T00:00:00"),
+        ("0001-01-01T00:00:00", "0001-01-01T00:00:00"),
+    ],
+)
+def test_a_time_is_logged_in_one_spelling(address: str, launch_many: Launcher, at: str, logged: str) -> None:
+    (id_,) = predict(address, {**ROW, "at": at}).json["ids"]
+    (line,) = [line for line in lines_of(launch_many.folder / "log") if line["id"] == id_]
+    assert line["x"] == {**ROW, "at": logged}
+
+
+def test_an_event_time_a_year_ahead_is_422(address: str) -> None:
+    now = datetime.now(timezone.utc)  # noqa: UP017
+    soon, late = ((now + timedelta(hours=hours)).isoformat() for hours in (365 * 24, 367 * 24))
+    reply = predict(address, {**ROW, "at": soon}, {**ROW, "at": late})
+    assert (reply.status, reply.json["field"], reply.json["row"]) == (422, "at", 1)
+    assert "more than a year ahead of this server's clock" in reply.json["error"]
+    assert predict(address, {**ROW, "at": "9999-12-31T23:59:59.999999"}).status == 422
+    assert predict(address, {**ROW, "at": soon}).status == 200
+
+
+def test_a_package_that_is_not_the_digests_is_not_loaded(launch: Launcher, own_package: Path) -> None:
+    """A manifest is changed together with its files, so that it agrees with itself."""
+    digest = digest_folder(own_package)
+    assert folder_digest(own_package) == digest
+    launch.server(own_package, "--digest", digest).wait_until_ready()
+    manifest = json.loads((own_package / "manifest.json").read_bytes())
+    (own_package / "estimator.pkl").write_bytes(b"other")
+    manifest["files"]["estimator.pkl"] = hashlib.sha256(b"other").hexdigest()
+    (own_package / "manifest.json").write_text(json.dumps(manifest))
+    changed = launch.server(own_package, "--digest", digest)
+    assert changed.process.wait(15) == 1
+    assert f"its digest is {digest_folder(own_package)[:12]}, {digest[:12]} is wanted" in changed.errors.read_text()
 
 
 def test_the_info_says_what_a_row_holds_and_extra_fields_are_counted(address: str) -> None:
@@ -189,7 +245,7 @@ def test_callers_at_the_same_time_each_get_their_own(address: str) -> None:
     replies: dict[int, Reply] = {}
 
     def ask(index: int) -> None:
-        replies[index] = predict(address, {**ROW, **wishes[index]}, headers={"x-request-id": f"same-{index}"})
+        replies[index] = predict(address, {**ROW, **wishes[index]})
 
     slow = threading.Thread(target=predict, args=(address, {**ROW, "wish": "sleep"}))
     threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(wishes))]
@@ -198,7 +254,7 @@ def test_callers_at_the_same_time_each_get_their_own(address: str) -> None:
     for thread in [slow, *threads]:
         thread.join()
     assert [replies[n].json["predictions"] for n in range(8)] == [[2.0 * n + 7] for n in range(8)]
-    assert [replies[n].json["ids"] for n in range(8)] == [[f"same-{n}.0"] for n in range(8)]
+    assert len({replies[n].json["ids"][0] for n in range(8)}) == 8
     assert [replies[n].status for n in (8, 9)] == [422, 422]
 
 
@@ -338,8 +394,9 @@ def test_a_full_disk_refuses_predictions_and_the_server_lives(launch: Launcher, 
         assert "could not be logged, so it is not given: " in reply.json["error"]
     assert call(address, "/health").status == 200
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, unlimited)
-    assert predict(address, ROW, headers={"x-request-id": "after"}).status == 200
-    assert [line["id"] for line in lines_of(log)][-1] == "after.0"
+    after = predict(address, ROW)
+    assert after.status == 200
+    assert [line["id"] for line in lines_of(log)][-1:] == after.json["ids"]
     assert len(lines_of(log)) == 2
 
 

@@ -21,6 +21,7 @@ def main() -> None:
         parser.add_argument(name, type=int, required=True)
     for name in ("--host", "--log", "--extra-fields", "--ready-file"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--digest")
     given = parser.parse_args()
     behaviour: dict[str, Any] = json.loads((given.package / "behaviour.json").read_text())
     if behaviour.get("broken"):
@@ -32,7 +33,7 @@ def main() -> None:
         wbufsize = -1  # head and body in one packet
 
         def do_GET(self) -> None:
-            self._answer({"version": given.version})
+            self._answer({"version": given.version, "digest": given.digest})
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 
 from trilho.errors import DataError
 from trilho.serve import segments
+from trilho.serve.lines import gone
 from trilho.serve.segments import LocalPredictionLog
 
 START = datetime(2012, 1, 1, tzinfo=UTC)
@@ -91,7 +92,7 @@ def test_an_absent_log_is_empty(tmp_path: Path) -> None:
     assert log.labels().until is None
     columns = log.rows(START, START + timedelta(days=1))
     assert {name: len(column) for name, column in columns.items()} == dict.fromkeys(
-        ("_id", "_time", "_version", "_prediction", "_value"), 0
+        ("_row", "_id", "_time", "_version", "_prediction", "_value"), 0
     )
     assert log.export_labelled(tmp_path / "out.parquet", "cnt") == 0
     assert not (tmp_path / "log").exists()
@@ -153,6 +154,31 @@ def test_event_time_is_utc_and_falls_back_to_the_time_of_serving(log: LocalPredi
     assert rows["_time"].tolist()[1:] == [datetime(2024, 5, 1, 10, tzinfo=UTC).timestamp()] * 3
 
 
+def test_a_row_is_trained_on_at_the_time_at_which_it_is_watched(
+    log: LocalPredictionLog, served: Served, tmp_path: Path
+) -> None:
+    """As older servers logged it: as it was received."""
+    times = ["2012-02-01T08:00:00+02:00", "20120201T080000", "2012-W05-3", "2012-02-01T08", "2012-02-01T08:00:00z"]
+    served.predict(*(prediction(n, time=moment) for n, moment in enumerate(times)))
+    served.label(*(label(n) for n in range(len(times))))
+    log.seal()
+    rows = log.rows(START, START + timedelta(days=90))
+    hours = [datetime.fromtimestamp(seconds, UTC).hour for seconds in rows["_time"]]
+    assert sorted(hours) == [0, 6, 8, 8, 8]
+    log.export_labelled(tmp_path / "out.parquet", "cnt")
+    query = f"SELECT hour(TRY_CAST(time AS TIMESTAMP)) FROM '{tmp_path / 'out.parquet'}'"
+    assert [found for (found,) in duckdb.execute(query).fetchall()] == hours
+
+
+def test_the_last_moment_that_there_is_can_be_served(log: LocalPredictionLog, served: Served) -> None:
+    served.predict(*(prediction(n, time="9999-12-31T23:59:59.999999") for n in range(3)))
+    served.label(*(label(n) for n in range(3)))
+    log.seal()
+    last = datetime.max.replace(tzinfo=UTC)
+    assert log.extent() == (last, last)
+    assert log.labels().labelled == 3
+
+
 def test_only_complete_lines_move_while_their_writer_lives(log: LocalPredictionLog, served: Served) -> None:
     whole = dumps(prediction(0), prediction(1))
     served.predictions.write_bytes(whole[:-10])
@@ -184,6 +210,39 @@ def test_a_file_whose_writer_went_on_to_a_newer_one_goes(log: LocalPredictionLog
     log.seal()
     assert not served.predictions.exists()
     assert newer.exists()
+
+
+def test_a_line_written_between_two_looks_at_a_file_is_not_deleted(
+    log: LocalPredictionLog, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer writes its last line and ends after one of the two was looked at: its size, or whether it lives."""
+    writer = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    path = served.folder / "predictions" / f"v1-{writer.pid}-1000.jsonl"
+    served.predict(prediction(0), path=path)
+    assert log.seal() == 1
+    looks: dict[str, Callable[..., Any]] = {"size": segments._size, "gone": gone}
+    seen: list[str] = []
+
+    def look(name: str) -> Any:
+        def at(*arguments: Any) -> Any:
+            seen.append(name)
+            answer = looks[name](*arguments)
+            if len(seen) == 1:
+                served.predict(prediction(1), path=path)
+                assert writer.stdin is not None
+                writer.stdin.close()
+                writer.wait()
+            return answer
+
+        return at
+
+    monkeypatch.setattr(segments, "_size", look("size"))
+    monkeypatch.setattr(segments, "gone", look("gone"))
+    log.seal()
+    log.seal()
+    assert {"size", "gone"} <= set(seen)
+    assert log.counters() == {"served": 2, "torn": 0}
+    assert not path.exists()
 
 
 def test_a_line_glued_to_a_torn_one_is_saved(log: LocalPredictionLog, served: Served) -> None:
@@ -297,6 +356,24 @@ def test_keys_of_several_columns_and_spellings_meet(served: Served) -> None:
     log = LocalPredictionLog(served.folder, "time", ["store", "day"])
     served.predict(prediction(0, store=7, day="2012-01-01 00:00:00"))
     served.label({"v": 1, "key": {"day": "2012-01-01T00:00:00", "store": 7.0}, "y": 2.0, "t": SERVED})
+    log.seal()
+    assert log.labels().labelled == 1
+
+
+@pytest.mark.parametrize(
+    ("served_as", "labelled_as"),
+    [
+        ("2012-01-01T08:00:00", "2012-01-01T08:00:00Z"),
+        ("2012-01-01T08:00:00Z", "2012-01-01T05:00:00-03:00"),
+        ("2012-01-01T00:00:00", "2012-01-01"),
+        (12, "12"),
+        ("0012", "0012"),
+    ],
+)
+def test_keys_meet_however_they_are_spelled(served: Served, served_as: Any, labelled_as: Any) -> None:
+    log = LocalPredictionLog(served.folder, "time", "event_id")
+    served.predict(prediction(0, event_id=served_as))
+    served.label(key_label(labelled_as))
     log.seal()
     assert log.labels().labelled == 1
 
@@ -426,3 +503,67 @@ def test_sealing_and_reading_stay_quick(log: LocalPredictionLog, served: Served)
         seconds.append(time.perf_counter() - begun)
         assert len(rows["_id"]) == 200
     assert sorted(seconds)[7] < 0.1
+
+
+def test_a_wrong_clock_moves_neither_the_ends_of_time_nor_the_training_rows(
+    log: LocalPredictionLog, served: Served, tmp_path: Path
+) -> None:
+    strays = ["0001-01-01T00:00:00", "1500-06-01T00:00:00", "2999-01-01T00:00:00", "9999-12-31T23:59:59"]
+    served.predict(*(prediction(n) for n in range(100)))
+    served.predict(*(prediction(100 + n, time=moment) for n, moment in enumerate(strays)))
+    served.label(*(label(n) for n in range(104)))
+    log.seal()
+    assert log.extent() == (START, START + timedelta(hours=99))
+    assert log.labels().labelled == 104
+    assert log.labels().until == (START + timedelta(hours=99)).isoformat()
+    assert log.export_labelled(tmp_path / "out.parquet", "cnt") == 100
+
+
+def test_rows_that_go_on_after_a_gap_are_believed_once_they_are_more_than_a_few(
+    log: LocalPredictionLog, served: Served
+) -> None:
+    served.predict(*(prediction(n) for n in range(200)))
+    served.predict(*(prediction(10_000 + n) for n in range(10)))
+    log.seal()
+    assert log.extent() == (START, START + timedelta(hours=199))
+    served.predict(prediction(10_010))
+    log.seal()
+    assert log.extent() == (START, START + timedelta(hours=10_010))
+
+
+def test_a_labelled_row_whose_time_has_not_come_is_not_trained_on(
+    log: LocalPredictionLog, served: Served, tmp_path: Path
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=30)
+    served.predict(*(prediction(n, time=(ahead + timedelta(hours=n)).isoformat()) for n in range(50)))
+    served.predict(*(prediction(100 + n, time=datetime.now(UTC).isoformat()) for n in range(50)))
+    served.label(*(label(n) for n in (*range(50), *range(100, 150))))
+    log.seal()
+    assert log.export_labelled(tmp_path / "out.parquet", "cnt") == 50
+
+
+def test_a_label_that_cannot_be_true_is_counted_and_passed_over(served: Served) -> None:
+    log = LocalPredictionLog(served.folder, "time", "event_id", binary=True)
+    served.predict(*(prediction(n) for n in range(4)))
+    served.label(label(0, 1.0), label(1, 7.0), label(2, 0.5), label(3, 1e300), label(3, 0.0))
+    log.seal()
+    assert log.counters() == {"served": 4, "labelled": 2, "impossible": 3, "torn": 0}
+
+
+def test_late_rows_are_those_that_arrived_after_a_row_with_an_earlier_time(
+    log: LocalPredictionLog, served: Served
+) -> None:
+    assert (log.newest(), len(log.late(0, START)["_row"])) == (0, 0)
+    served.predict(*(prediction(n) for n in range(5)))
+    log.seal()
+    before = log.newest()
+    assert before == 5
+    assert len(log.late(before, START + timedelta(hours=5))["_row"]) == 0
+    served.predict(prediction(3, id_="late"), prediction(9), prediction(1, id_="later"))
+    log.seal()
+    late = log.late(before, START + timedelta(hours=5))
+    assert late["_id"].tolist() == ["late", "later"]
+    assert late["temp"].tolist() == [1.5, 0.5]
+    assert late["_row"].tolist() == [6, 8]
+    assert len(log.late(log.newest(), START + timedelta(hours=50))["_row"]) == 0
+    assert log.rows(START, START + timedelta(hours=5))["_row"].tolist() == [1, 2, 8, 3, 4, 6, 5]

@@ -15,6 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,10 @@ from trilho.core.processes import alive
 from trilho.core.projection import ModelState
 from trilho.core.records import Payload, RolloutEnded, RolloutStarted, RolloutStepped, VersionPackaged, VersionServed
 from trilho.errors import ConfigError, DataError, Unreachable
-from trilho.serve import supervise
+from trilho.release.rollout import advance
+from trilho.serve import process, supervise
 from trilho.serve.supervise import Supervisor, read_status
+from trilho_runtime.traffic import read_routes
 
 MODEL = "bike-demand"
 PATIENCE = 20.0
@@ -261,6 +265,88 @@ def test_what_served_goes_on_while_its_successor_is_not_ready(world: World) -> N
     assert supervisor._servers[2].last_words() == "PackageError: estimator.pkl was changed"
     world.version(2)
     until(supervisor, serving(supervisor, 2))
+
+
+def test_a_server_that_never_starts_ends_its_rollout(world: World) -> None:
+    world.version(1)
+    world.version(2, broken=True)
+    world.crown(1)
+    supervisor = world.supervisor()
+    until(supervisor, serving(supervisor, 1))
+    assert supervisor.failed_starts(1) == (0, "")
+    world.share(2, 10, champion=1)
+    until(supervisor, lambda: supervisor.failed_starts(2)[0] == 3)
+    assert supervisor.failed_starts(2)[1] == "PackageError: estimator.pkl was changed"
+    rollout = world.state().rollout
+    assert rollout is not None
+    now = datetime.now(UTC)
+    ended = advance(rollout, supervisor.stats_since_share(), Serve(), now, *supervisor.failed_starts(2))
+    assert isinstance(ended, RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("rolled back", 1)
+    world.journal.append(ended)
+    until(supervisor, lambda: 2 not in supervisor._servers)
+    assert supervisor.failed_starts(2) == (0, "")
+    world.version(2)  # mended, and released again: it is not held against it
+    world.journal.append(replace(ended, outcome="full", champion=2))
+    until(supervisor, serving(supervisor, 2))
+    assert supervisor.failed_starts(2) == (0, "")
+
+
+def test_a_server_is_told_the_digest_that_the_journal_knows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = "0123456789abcdef" * 4
+    world.version(1)
+    world.package(1).rename(world.package(1).with_name(digest))
+    world.crown(1)
+    supervisor = world.supervisor()
+    monkeypatch.setattr(supervisor, "_package_path", lambda _: world.package(1).with_name(digest))
+    until(supervisor, serving(supervisor, 1))
+    body = process.get(str(supervisor._servers[1].address), "/")
+    assert body is not None
+    assert json.loads(body)["digest"] == digest
+
+
+def test_the_router_is_told_the_champion(world: World) -> None:
+    for number in (1, 2):
+        world.version(number)
+    world.crown(2)
+    world.share(1, 75, 2)
+    supervisor = world.supervisor()
+    until(supervisor, serving(supervisor, 1, 2))
+    routes = read_routes(world.home / "endpoints" / MODEL / "routes.json")
+    assert routes.main is not None
+    assert (routes.main.version, routes.main.share) == (2, 25)
+
+
+def test_a_package_that_is_gone_is_a_failed_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(number: int) -> Path:
+        raise DataError(f"artifact {number} is not in the store")
+
+    world.version(1)
+    world.crown(1)
+    supervisor = world.supervisor()
+    monkeypatch.setattr(supervisor, "_package_path", gone)
+    for count in (1, 2, 3):
+        supervisor.tick()
+        assert supervisor.failed_starts(1) == (count, "artifact 1 is not in the store")
+
+
+def test_a_server_that_was_ready_for_a_while_has_not_failed_to_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.version(1)
+    world.crown(1)
+    supervisor = world.supervisor()
+    for settled, failed in ((60.0, 1), (0.0, 0)):
+        monkeypatch.setattr(process, "SETTLED_SECONDS", settled)
+        monkeypatch.setattr(process, "CHECK_SECONDS", 0.0)
+        until(supervisor, serving(supervisor, 1))
+        if failed == 0:
+            until(supervisor, lambda: supervisor.failed_starts(1)[0] == 0)
+        pid = supervisor._servers[1].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(supervisor, lambda before=pid: supervisor._servers[1].pid != before)  # type: ignore[misc]
+        assert supervisor.failed_starts(1)[0] == failed
 
 
 def test_a_missing_package_does_not_stop_the_others(world: World) -> None:

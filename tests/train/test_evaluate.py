@@ -12,7 +12,7 @@ import pytest
 
 from trilho.errors import NotYet
 from trilho.pipeline.graph import Work
-from trilho.train.evaluate import evaluate, measure, metric_of, pair, read_predictions, roc_auc
+from trilho.train.evaluate import evaluate, measure, pair, read_predictions, roc_auc
 
 
 def test_roc_auc_is_the_share_of_pairs_in_order_ties_by_half() -> None:
@@ -42,10 +42,6 @@ def test_certain_and_wrong_is_a_finite_loss_and_one_class_has_no_auc() -> None:
     found = measure(np.array([0.0, 1.0]), np.array([1.0, 1.0]), "classification")
     assert np.isfinite(found["log_loss"])
     assert "roc_auc" not in found
-
-
-def test_auto_is_the_tasks_own_metric() -> None:
-    assert [metric_of("auto", "classification"), metric_of("brier", "classification")] == ["roc_auc", "brier"]
 
 
 def predictions(path: Path, prediction: list[float], value: list[float]) -> Path:

@@ -202,7 +202,8 @@ def test_new_rows_reach_training_and_the_holdout_moves(trainer: Trainer, tmp_pat
     assert result.error is None
     assert trainer.records[0] == replace(trainer.records[0], rows=1000, served_rows=600)  # type: ignore[call-arg]
     assert (result.train_until, result.data_until) == ("2020-08-27T18:00:00", "2020-09-06T18:00:00")
-    assert result.history == "window"
+    assert not served.exists()  # the store has it
+    assert (result.history, result.candidates, first.candidates) == ("window", 2, 1)
     assert result.metrics["mae"] < 1e-9
     assert {"fit-all", "fit-window", "score", "pair"} <= set(trainer.states)
     assert result.predictions is not None
@@ -213,6 +214,20 @@ def test_new_rows_reach_training_and_the_holdout_moves(trainer: Trainer, tmp_pat
     assert len(value) == 40
     assert abs(challenger - value).mean() < 1e-9
     assert old == pytest.approx(2.0 * (value - 1) / 5 + 1)
+
+
+def test_a_bad_served_row_is_left_out_and_the_training_goes_on(trainer: Trainer, tmp_path: Path) -> None:
+    (trainer.project / "contract.toml").write_text("[columns.x]\nmax = 16\n")
+    served = tmp_path / "served.parquet"
+    x, ts = "CASE i WHEN 0 THEN 99.0 ELSE x END AS x", "CASE i WHEN 1 THEN 'soon' ELSE ts::VARCHAR END AS ts"
+    bad = f"SELECT * REPLACE ({x}, {ts})"
+    numbered = f"SELECT *, row_number() OVER () - 1 AS i FROM ({rows(400, 20, 2.0)})"
+    duckdb.sql(f"COPY ({bad} FROM ({numbered})) TO '{served}' (FORMAT parquet)")
+    result = train(trainer.context(served=served))
+    assert (result.state, result.error) == ("succeeded", None)
+    assert trainer.records[0] == replace(trainer.records[0], rows=418, served_rows=18)  # type: ignore[call-arg]
+    log = (trainer.home / "runs" / "r1" / "extract.log").read_text()
+    assert "2 served rows left out: they break the contract" in log
 
 
 def test_rows_that_the_champion_was_trained_on_are_not_compared(trainer: Trainer) -> None:

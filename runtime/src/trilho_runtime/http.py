@@ -21,6 +21,8 @@ BODY_SECONDS = 30.0
 
 Headers = list[tuple[str, str]]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+IDENTITY = re.compile(r"[0-9a-f]{24}")
+IDENTITY_HEADER = "x-trilho-identity"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A request under way: its id, and what granian gives to read it by."""
+    """A request under way: the id that its caller is answered with, and what granian gives to read it by."""
 
     id: str
     scope: Any
@@ -104,7 +106,18 @@ class App:
 def request_id(scope: Any) -> str:
     """Give the request's id: the caller's where it is a well-formed one, else a new one."""
     given: str = scope.headers.get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else os.urandom(12).hex()
+    return given if REQUEST_ID.fullmatch(given) else new_identity()
+
+
+def new_identity() -> str:
+    """Make what names a request's predictions. A caller's own id would not do: who uses it twice loses predictions."""
+    return os.urandom(12).hex()
+
+
+def identity_of(scope: Any) -> str:
+    """Give what names a request's predictions: the router's identity, one for all its attempts, else a new one."""
+    given: str = scope.headers.get(IDENTITY_HEADER, "")
+    return given if IDENTITY.fullmatch(given) else new_identity()
 
 
 def predict_paths() -> frozenset[str]:

@@ -7,7 +7,6 @@ files survive a kill of the process; with `fsync` also a power cut. Another proc
 from __future__ import annotations
 
 import errno
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import orjson
 
 VERSION = 1
 LIMIT = 64 * 2**20
+LARGEST_LABEL = 1e30  # far beyond any truth, and its square, summed, is still a number
 
 
 class LabelError(ValueError):
@@ -102,7 +102,7 @@ def now() -> str:
 
 
 def prediction_lines(
-    request: str, version: int, rows: Sequence[Mapping[str, Any]], names: frozenset[str], predictions: Sequence[float]
+    identity: str, version: int, rows: Sequence[Mapping[str, Any]], names: frozenset[str], predictions: Sequence[float]
 ) -> bytes:
     """Give a request's log lines: for each row its id, the fields that the signature knows, the prediction.
 
@@ -115,7 +115,7 @@ def prediction_lines(
         _line(
             {
                 "v": VERSION,
-                "id": f"{request}.{index}",
+                "id": f"{identity}.{index}",
                 "t": moment,
                 "n": version,
                 "x": {key: value for key, value in row.items() if key in names},
@@ -144,8 +144,8 @@ def label_lines(payload: Any) -> tuple[bytes, int]:
 def _label(label: Any, row: int, moment: str) -> dict[str, Any]:
     if not isinstance(label, dict) or ("id" in label) == ("key" in label):
         raise LabelError(f"label {row}: wanted an object with a value and either an id or a key", row)
-    value = label.get("value")
-    if type(value) not in (int, float) or not _is_finite(value):
+    value: Any = label.get("value")
+    if type(value) not in (int, float) or not is_label(value):
         raise LabelError(f"label {row}: value is {_shown(value)}; wanted a finite number", row)
     name = "id" if "id" in label else "key"
     if name == "id" and not (isinstance(label["id"], str) and 0 < len(label["id"]) <= 200):
@@ -155,11 +155,13 @@ def _label(label: Any, row: int, moment: str) -> dict[str, Any]:
     return {"v": VERSION, name: label[name], "y": float(label["value"]), "t": moment}
 
 
-def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
-        return False
+def is_label(value: float) -> bool:
+    """Say whether a number can be a true value: finite, and not so large that losses are not.
+
+    >>> [is_label(x) for x in (0, -2.5, 1e31, 10**400, float("nan"))]
+    [True, True, False, False, False]
+    """
+    return abs(value) <= LARGEST_LABEL
 
 
 def _is_key(key: Any) -> bool:

@@ -172,6 +172,26 @@ def open_package(folder: Path) -> Package:
     return Package(folder, manifest)
 
 
+def folder_digest(folder: Path) -> str:
+    """Give a folder's digest as the artifact store names it: of its files' relative names and contents."""
+    files = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    text = json.dumps(digests, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_digest(folder: Path, digest: str) -> None:
+    """Raise PackageError when a package is not the one that a digest names."""
+    try:
+        found = folder_digest(folder)
+    except OSError as error:
+        raise PackageError(f"{folder}: {error.strerror or error}") from None
+    if found != digest:
+        raise PackageError(
+            f"{folder}: its digest is {found[:12]}, {digest[:12]} is wanted: it is another package, or was changed"
+        )
+
+
 def versions(names: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
     """Give the installed version of each library that is installed; "python" is the interpreter's own."""
     from importlib.metadata import PackageNotFoundError, version

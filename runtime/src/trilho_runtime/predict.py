@@ -11,6 +11,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,25 @@ from numpy.typing import NDArray
 
 from trilho_runtime import measures
 from trilho_runtime.batch import Worker
-from trilho_runtime.http import Answer, App, HttpError, Request, health_paths, note, parse_json, predict_paths
+from trilho_runtime.http import (
+    Answer,
+    App,
+    HttpError,
+    Request,
+    health_paths,
+    identity_of,
+    note,
+    parse_json,
+    predict_paths,
+)
 from trilho_runtime.log import LineLog, prediction_lines
-from trilho_runtime.package import ModelError, Package, Predictor, open_package
+from trilho_runtime.package import ModelError, Package, Predictor, check_digest, open_package
 from trilho_runtime.signature import RowError
 
 MAX_ROWS = 1000
 NAMED_EXTRAS = 100  # unknown fields beyond so many are counted together
 TRACEBACKS_A_MINUTE = 10
+AHEAD = timedelta(days=366)  # forecasts are of the future; a year on, the caller's clock is wrong
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Job:
-    """One request's rows."""
+    """One request's rows, and what names their predictions."""
 
-    request: str
+    identity: str
     rows: list[Any]
 
     @property
@@ -52,8 +64,13 @@ class Job:
         return len(self.rows)
 
 
-def load_model(folder: Path) -> Loaded:
-    """Open, load and prove a package; the proof also warms what the first prediction would wait for."""
+def load_model(folder: Path, digest: str | None = None) -> Loaded:
+    """Open, load and prove a package; the proof also warms what the first prediction would wait for.
+
+    `digest` is what somebody else knows the package by: its manifest could have been changed with its files.
+    """
+    if digest is not None:
+        check_digest(folder, digest)
     package = open_package(folder)
     predictor = package.load()
     package.prove(predictor)
@@ -87,7 +104,7 @@ class PredictionApp:
         try:
             body = await request.body()
             self._ready()
-            answer = await self._worker.do(Job(request.id, read_instances(parse_json(body))))
+            answer = await self._worker.do(Job(identity_of(request.scope), read_instances(parse_json(body))))
         except HttpError as error:
             self._codes[error.answer.status] += 1
             raise
@@ -157,6 +174,7 @@ class PredictionApp:
 
     def _check(self, model: Loaded, job: Job) -> Mapping[str, NDArray[Any]]:
         columns = model.predictor.signature.columns(job.rows)
+        check_clock(columns, model.package.manifest.get("time") or None)
         for row, instance in enumerate(job.rows):
             for name in instance:
                 if name not in model.names:
@@ -187,13 +205,14 @@ class PredictionApp:
         """Log a request's predictions, then build its answer."""
         try:
             if self._log is not None:
-                self._log.append(prediction_lines(job.request, self.version, job.rows, model.names, predictions))
+                rows = model.predictor.signature.canonical(job.rows)
+                self._log.append(prediction_lines(job.identity, self.version, rows, model.names, predictions))
         except OSError as error:
             return HttpError(507, f"the prediction could not be logged, so it is not given: {error.strerror or error}")
         self._rows += len(predictions)
         classes = model.package.manifest["task"] == "classification"
         shown = [{"0": 1 - p, "1": p} for p in predictions] if classes else predictions
-        ids = [f"{job.request}.{index}" for index in range(len(predictions))]
+        ids = [f"{job.identity}.{index}" for index in range(len(predictions))]
         payload = {"predictions": shown, "ids": ids, "model": model.package.manifest["name"], "version": self.version}
         return Answer(200, orjson.dumps(payload), [("x-trilho-rows", str(len(predictions)))])
 
@@ -216,6 +235,19 @@ def read_instances(payload: Any) -> list[Any]:
     if len(instances) > MAX_ROWS:
         raise HttpError(413, f"{len(instances)} instances in one request; at most {MAX_ROWS} are taken")
     return instances
+
+
+def check_clock(columns: Mapping[str, NDArray[Any]], time: str | None) -> None:
+    """Raise RowError for a row more than a year ahead: that clock is wrong, and it would end every window watched."""
+    times = columns.get(time) if time is not None else None
+    if times is None or times.dtype.kind != "M":
+        return
+    limit = datetime.now(timezone.utc).replace(tzinfo=None) + AHEAD  # noqa: UP017
+    late = np.flatnonzero(times > np.datetime64(limit, "us"))
+    if len(late):
+        row = int(late[0])
+        fact = f"row {row}: {time} is {times[row].item().isoformat()}, more than a year ahead of this server's clock"
+        raise RowError(fact, time, row)
 
 
 def _refused(error: RowError) -> HttpError:

@@ -18,7 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trilho_runtime import measures
-from trilho_runtime.http import Answer, App, HttpError, Request, health_paths, note, parse_json, predict_paths
+from trilho_runtime.http import (
+    IDENTITY_HEADER,
+    Answer,
+    App,
+    HttpError,
+    Request,
+    health_paths,
+    new_identity,
+    note,
+    parse_json,
+    predict_paths,
+)
 from trilho_runtime.log import LabelError, LineLog, label_lines
 from trilho_runtime.server import add_server_arguments
 from trilho_runtime.traffic import Counts, Route, Routes, RoutesError, Split, read_routes
@@ -114,7 +125,7 @@ class Router:
     async def predict(self, request: Request) -> Answer:
         """Pass a prediction request to a version and its answer back."""
         body = await request.body()
-        wire = _wire("POST", "/predict", request.id, body)
+        wire = _wire("POST", "/predict", body, new_identity())
         try:
             reply = await self._ask(wire, request.scope.headers.get("x-trilho-key"))
         except HttpError:
@@ -148,29 +159,50 @@ class Router:
                 if deaths >= DEATHS:
                     raise HttpError(503, f"{deaths} servers ended while they had this request: {why}") from None
             else:
+                if reply.status == 422:
+                    return await self._hear_main(route, reply, wire, blamed)
                 if reply.status != 503:
                     return reply
                 why = f"version {route.version} is not ready"
             avoid.add(route.version)
 
+    async def _hear_main(self, route: Route, refusal: Reply, wire: bytes, blamed: set[int]) -> Reply:
+        """Ask the main version about rows that another has refused.
+
+        Only what the main version takes is held against the other one: a caller whose own mistakes all go to a canary
+        would have it rolled back. Nothing was logged under this identity yet, so the main version's answer may be.
+        """
+        main = self._table.routes.main
+        if main is None or main.version == route.version:
+            return refusal
+        try:
+            reply = await self._attempt(main, wire, blamed)
+        except (Unanswered, HttpError):
+            return refusal
+        if reply.status == 200:
+            count = self.counts.of(route.version)
+            count.requests += 1
+            count.refused += 1
+        return reply if reply.status < 500 else refusal
+
     async def _attempt(self, route: Route, wire: bytes, blamed: set[int]) -> Reply:
-        """Ask one version and count what came of it, an error once for each request."""
-        count = self.counts.of(route.version)
+        """Ask one version and count what came of it, an error once for each request; a refusal is judged elsewhere."""
+        count, main = self.counts.of(route.version), self._table.routes.main
         started = time.perf_counter()
-        failed = True
+        failed, judged = True, True
         try:
             reply = await self._table.pool(route).send(wire, self._answer_seconds)
             failed = reply.status >= 500
+            judged = reply.status != 422 or main is None or main.version == route.version
         except Overdue as error:
             raise HttpError(504, f"version {route.version}: {error}") from None
         finally:
-            if route.version not in blamed:
+            if judged and route.version not in blamed:
                 count.requests += 1
                 count.errors += failed
             if failed:
                 blamed.add(route.version)
-        if not failed:
-            count.refused += reply.status == 422
+        if judged and not failed:
             count.latency.add(time.perf_counter() - started)
             count.rows += int(reply.headers.get("x-trilho-rows", 0))
         return reply
@@ -209,7 +241,7 @@ class Router:
 
     async def _probe(self, route: Route, path: str) -> Reply | None:
         try:
-            return await self._table.pool(route).send(_wire("GET", path, "probe", b""), 1.0)
+            return await self._table.pool(route).send(_wire("GET", path, b""), 1.0)
         except (Unanswered, Overdue):
             return None
 
@@ -227,7 +259,11 @@ class Router:
             measures.metric("trilho_route_requests_total", "Requests.", [(k, c.requests) for k, c in versions]),
             measures.metric("trilho_route_rows_total", "Rows predicted.", [(k, c.rows) for k, c in versions]),
             measures.metric("trilho_route_errors_total", "5xx or no answer.", [(k, c.errors) for k, c in versions]),
-            measures.metric("trilho_route_refused_total", "422.", [(k, c.refused) for k, c in versions]),
+            measures.metric(
+                "trilho_route_refused_total",
+                "422, though the main version took the rows.",
+                [(k, c.refused) for k, c in versions],
+            ),
             measures.metric("trilho_route_failed_total", "5xx to callers.", [({"model": model}, self.counts.failed)]),
             measures.metric("trilho_labels_total", "Labels accepted.", [({"model": model}, self.counts.labels)]),
             measures.histogram("trilho_route_latency_seconds", "Of versions.", [(k, c.latency) for k, c in versions]),
@@ -235,12 +271,10 @@ class Router:
         return measures.answer(parts)
 
 
-def _wire(method: str, path: str, identity: str, body: bytes) -> bytes:
-    """Give a request as it goes over the wire."""
-    head = (
-        f"{method} {path} HTTP/1.1\r\nhost: trilho\r\nx-request-id: {identity}\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+def _wire(method: str, path: str, body: bytes, identity: str = "") -> bytes:
+    """Give a request as it goes over the wire; all attempts of one carry the same identity."""
+    named = f"{IDENTITY_HEADER}: {identity}\r\n" if identity else ""
+    return f"{method} {path} HTTP/1.1\r\nhost: trilho\r\n{named}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -52,18 +52,18 @@ async def _run(given: argparse.Namespace, listener: socket.socket) -> int:
     log = None if given.log is None else LineLog(given.log, f"v{given.version}-", fsync=given.fsync)
     predictions = PredictionApp(given.version, log, refuse_extra_fields=given.extra_fields == "refuse")
     service = Service(predictions.app(), listener, allow_connections(CONNECTIONS))
-    threading.Thread(target=_load, args=(given.package, predictions, service), daemon=True).start()
+    threading.Thread(target=_load, args=(given.package, given.digest, predictions, service), daemon=True).start()
     return await service.run(given.ready_file, given.parent_pipe)
 
 
-def _load(folder: Path, predictions: PredictionApp, service: Service) -> None:
+def _load(folder: Path, digest: str | None, predictions: PredictionApp, service: Service) -> None:
     """Load the model, then let it answer; a server without one ends."""
     from trilho_runtime.http import note
     from trilho_runtime.package import PackageError
     from trilho_runtime.predict import load_model
 
     try:
-        predictions.model = load_model(folder)
+        predictions.model = load_model(folder, digest)
         return
     except PackageError as error:
         note(str(error))
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trilho_runtime.server", description=main.__doc__)
     parser.add_argument("package", type=Path, help="the model package's folder")
     parser.add_argument("--version", type=int, required=True, help="the model version, named in answers and log lines")
+    parser.add_argument("--digest", help="the package's digest in the artifact store; another package is not loaded")
     add_server_arguments(parser, os.environ.get("AIP_HTTP_PORT", "0"))
     parser.add_argument("--log", type=Path, metavar="DIR", help="write a line per prediction to a file in this folder")
     parser.add_argument("--fsync", action="store_true", help="lines survive a power cut as well, at a cost")

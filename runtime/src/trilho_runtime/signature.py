@@ -95,6 +95,20 @@ class Signature:
             field.name: READERS[field.type](field, [row.get(field.name) for row in rows], rows) for field in self.fields
         }
 
+    def canonical(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Give checked rows with each time in its one spelling: UTC, ISO 8601, without a zone.
+
+        >>> Signature((Field("at", "timestamp", True),)).canonical([{"at": "2024-02-01 08:00+02:00"}])
+        [{'at': '2024-02-01T06:00:00'}]
+        """
+        times = [field.name for field in self.fields if field.type == "timestamp"]
+        if not times:
+            return rows
+        return [
+            {**row, **{name: parse_time(row[name]).isoformat() for name in times if row.get(name) is not None}}
+            for row in rows
+        ]
+
     def frame(self, columns: Mapping[str, NDArray[Any]]) -> Any:
         """Give checked columns as a pandas table with the types of the training table."""
         import pandas as pd

@@ -36,6 +36,13 @@ class Routes:
     model: str = ""
     generation: int = 0
     routes: tuple[Route, ...] = ()
+    champion: int | None = None
+
+    @property
+    def main(self) -> Route | None:
+        """Give the version that is trusted: the champion, else the one with the largest share, of these the oldest."""
+        named = [route for route in self.routes if route.version == self.champion]
+        return next(iter(named or sorted(self.routes, key=lambda route: (-route.share, route.version))), None)
 
 
 def read_routes(path: Path) -> Routes:
@@ -45,7 +52,8 @@ def read_routes(path: Path) -> Routes:
         if data["schema"] != SCHEMA:
             raise RoutesError(f"{path}: schema {data['schema']!r}; this router reads {SCHEMA}")
         routes = tuple(_route(item) for item in data["versions"])
-        return Routes(str(data["model"]), int(data["generation"]), routes)
+        champion = data.get("champion")
+        return Routes(str(data["model"]), int(data["generation"]), routes, None if champion is None else int(champion))
     except OSError as error:
         raise RoutesError(f"{path}: {error.strerror or error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -109,7 +117,7 @@ class VersionCount:
     requests: int = 0
     rows: int = 0
     errors: int = 0  # 5xx, or no answer
-    refused: int = 0  # 422: the rows were not what the version takes, or its own code could not take them
+    refused: int = 0  # 422, though the main version took the same rows
     latency: Latency = field(default_factory=Latency)
 
 

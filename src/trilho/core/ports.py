@@ -52,6 +52,9 @@ class ArtifactStore(Protocol):
     def has(self, digest: str) -> bool:
         """Say whether an artifact is there."""
 
+    def use(self, digest: str) -> bool:
+        """Say whether an artifact is there, and keep what frees old artifacts away from it as if it were new."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -75,7 +78,13 @@ class PredictionLog(Protocol):
 
     def rows(self, start: datetime, end: datetime) -> Columns:
         """Give the rows with start <= event time < end: raw fields, and `_id`, `_time`, `_version`, `_prediction`,
-        `_value` (NaN where no label has come)."""
+        `_value` (NaN where no label has come), `_row` (numbered as they arrived)."""
+
+    def newest(self) -> int:
+        """Give the number of the row that arrived last; 0 without any."""
+
+    def late(self, after: int, before: datetime) -> Columns:
+        """Give the rows that arrived after a row, of an event time before a moment: as `rows`, without `_value`."""
 
     def labelled(self, after: int) -> Labelled:
         """Give the predictions that were labelled after a cursor (0 at first)."""
@@ -93,5 +102,5 @@ class WatchStore(Protocol):
     def memory(self, model: str) -> bytes | None:
         """Give the memory that was last saved."""
 
-    def readings(self, model: str, since: str | None = None) -> list[Reading]:
-        """Give a model's readings, oldest first."""
+    def readings(self, model: str, since: str | None = None, until: str | None = None) -> list[Reading]:
+        """Give a model's readings, oldest first; of windows that start at `since` or later, and before `until`."""

@@ -35,7 +35,9 @@ class Reading:
     low: float | None = None
     high: float | None = None
     expected: float | None = None  # the metric on the rows that were held out when the version was trained
-    labelled: int = 0
+    own: int = 0  # of the rows, answered by this version
+    labelled: int = 0  # of its own rows
+    late: int = 0  # rows of earlier windows that came after those were read; drift counts them here
     alarms: list[str] = field(default_factory=list)  # alarm ids
     schema: int = SCHEMA
 
@@ -73,7 +75,7 @@ class VersionStats:
 
     requests: int = 0
     errors: int = 0  # 5xx, or no answer
-    refused: int = 0  # 422: a caller's mistake, or rows that this version's code cannot take
+    refused: int = 0  # 422, though the main version took the same rows
     rows: int = 0
     p95_ms: float | None = None
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -169,11 +170,39 @@ def _check_column(connection: duckdb.DuckDBPyConnection, column: str, kind: str,
     if kind in ("number", "integer"):
         found += _check_range(connection, column, rule)
     if rule.values is not None:
-        listed = ", ".join(text(str(value).lower() if isinstance(value, bool) else str(value)) for value in rule.values)
-        condition = f"{quoted} IS NOT NULL AND CAST({quoted} AS VARCHAR) NOT IN ({listed})"
+        condition = f"{quoted} IS NOT NULL AND NOT ({_listed(column, rule.values)})"
         (outside, one) = _one(connection, f"count(*) FILTER ({condition}), any_value({quoted}) FILTER ({condition})")
         if outside:
             found.append(Finding(column=column, fact=f"{outside} rows hold values not listed, such as {one!r}"))
+    return found
+
+
+def _listed(column: str, values: Sequence[str | int | float | bool]) -> str:
+    listed = ", ".join(text(str(value).lower() if isinstance(value, bool) else str(value)) for value in values)
+    return f"CAST({name(column)} AS VARCHAR) IN ({listed})"
+
+
+def row_rules(contract: Contract, columns: Mapping[str, str]) -> list[str]:
+    """Give the contract's rules for columns as SQL conditions on a single row; `columns` gives their types.
+
+    >>> row_rules(Contract(columns={"x": ColumnRule(nullable=False)}), {"x": "BIGINT", "y": "BIGINT"})
+    ['"x" IS NOT NULL', 'coalesce(isfinite("x"::DOUBLE), true)']
+    """
+    found = []
+    for column, rule in contract.columns.items():
+        if column not in columns:
+            continue
+        quoted, conditions = name(column), []
+        if not rule.nullable:
+            found.append(f"{quoted} IS NOT NULL")
+        if columns[column] in ("DOUBLE", "BIGINT"):
+            conditions.append(f"isfinite({quoted}::DOUBLE)")
+            conditions += [f"{quoted} >= '{rule.min!r}'::DOUBLE"] if rule.min is not None else []
+            conditions += [f"{quoted} <= '{rule.max!r}'::DOUBLE"] if rule.max is not None else []
+        if rule.values is not None:
+            conditions.append(_listed(column, rule.values))
+        if conditions:
+            found.append(f"coalesce({' AND '.join(conditions)}, true)")
     return found
 
 

@@ -22,10 +22,12 @@ import orjson
 from trilho.config import FILE, Settings
 from trilho.errors import ConfigError, DataError
 from trilho_runtime.log import LineLog
+from trilho_runtime.signature import parse_time
 
 LOADED = "labels.loaded"
 LINES_AT_ONCE = 5000
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d.*)?|\d{8}T\d\d.*|\d{4}-?W\d\d.*")
+WHOLE = re.compile(r"(0|-?[1-9]\d*)\.0+")
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,29 @@ def join_columns(settings: Settings) -> list[str]:
 
 
 def key_text(fields: object, on: Sequence[str]) -> str | None:
-    """Give the canonical text of a key, so that 7, 7.0 and two spellings of one moment meet; None without a key.
+    """Give the canonical text of a key, so that 7, 7.0, "7" and all spellings of one moment meet; None without a key.
 
-    >>> key_text({"day": "2012-01-01 05:00", "store": 7.0}, ["day", "store"])
-    '["2012-01-01T05:00:00",7]'
+    A time without a zone is one in UTC. A text is otherwise taken as it is: "007" is not 7.
+
+    >>> key_text({"day": "2012-01-01 05:00-03:00", "store": 7.0}, ["day", "store"])
+    '["2012-01-01T08:00:00","7"]'
     """
     if not on or not isinstance(fields, dict) or any(fields.get(name) is None for name in on):
         return None
     return json.dumps([_canonical(fields[name]) for name in on], separators=(",", ":"), ensure_ascii=False)
 
 
-def _canonical(value: Any) -> Any:
+def _canonical(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and TIMESTAMP.fullmatch(value):
+        return str(int(value))
+    if not isinstance(value, str):
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
+    if WHOLE.fullmatch(value):  # a column of integers that pandas wrote as floats, since one was missing
+        return value.partition(".")[0]
+    if TIMESTAMP.fullmatch(value):
         try:
-            return datetime.fromisoformat(value).isoformat()
-        except ValueError:
+            return parse_time(value).isoformat()
+        except (ValueError, OverflowError):
             return value
     return value
 
@@ -115,16 +123,25 @@ def _files(settings: Settings, folder: Path, file: Path | None) -> list[Path]:
         raise ConfigError(
             f"{folder / FILE}: labels.source is not set, and no file was named", hint="trilho labels load FILE"
         )
-    if file is not None:
-        found = [file]
-    elif any(c in str(pattern) for c in "*?["):
-        found = sorted(folder.glob(str(pattern)))
-    else:
-        found = [folder / str(pattern)]
-    missing = next((path for path in found if not path.is_file()), None)
-    if missing is not None or not found:
-        raise DataError(f"{missing or folder / str(pattern)}: no such label file", hint="labels.source names it")
+    found = source_files(settings, folder) if file is None else [file] if file.is_file() else []
+    if not found:
+        raise DataError(f"{file or folder / str(pattern)}: no such label file", hint="labels.source names it")
     return found
+
+
+def source_files(settings: Settings, folder: Path) -> list[Path]:
+    """Give the files that `[labels] source` names and that are there, a path or a pattern, relative or absolute."""
+    pattern = settings.labels.source
+    if pattern is None:
+        return []
+    if not any(c in pattern for c in "*?["):
+        found = [folder / pattern]
+    elif Path(pattern).is_absolute():
+        anchor = Path(Path(pattern).anchor)
+        found = sorted(anchor.glob(str(Path(pattern).relative_to(anchor))))
+    else:
+        found = sorted(folder.glob(pattern))
+    return [path for path in found if path.is_file()]
 
 
 def _read(files: list[Path], on: list[str], value: str, folder: Path) -> Iterator[KeyLabel]:
@@ -133,24 +150,41 @@ def _read(files: list[Path], on: list[str], value: str, folder: Path) -> Iterato
     for path in files:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty", hint="a CSV with a header, or a Parquet file")
-        reader = "read_parquet(?)" if path.suffix in (".parquet", ".pq") else "read_csv(?, sample_size=-1)"
         try:
-            table = duckdb.connect().execute(f"FROM {reader}", [str(path)])  # no glob: a name with * is a file's name
-            names = [column[0] for column in table.description]
-            wanted = [_column(name, names, path, folder) for name in (*on, value)]
-            rows = table.fetchall()
+            rows = _rows(path, on, value, folder)
         except duckdb.Error as error:
             fact = f"{path}: not a readable label table: {str(error).splitlines()[0]}"
             raise DataError(fact, hint="a CSV with a header, or a Parquet file") from error
-        for at, row in enumerate(rows):
-            *key, truth = (row[index] for index in wanted)
+        for at, (*key, truth) in enumerate(rows):
             if truth is not None and all(part is not None for part in key):
                 yield KeyLabel(dict(zip(on, map(_json_value, key), strict=True)), _number(truth, value, path, at))
 
 
-def _column(name: str, names: list[str], path: Path, folder: Path) -> int:
+def _rows(path: Path, on: list[str], value: str, folder: Path) -> list[tuple[Any, ...]]:
+    """Give a table's keys and values. A CSV's keys are the texts that it holds: a guess at their type costs zeros."""
+    from trilho.data.tables import as_type, database, name, text
+
+    parquet = path.suffix in (".parquet", ".pq")
+    reader = "read_parquet(?" if parquet else "read_csv(?, header = true, sample_size = -1"
+    with database() as connection:
+        found = connection.execute(f"DESCRIBE FROM {reader})", [str(path)]).fetchall()  # the name is no pattern
+        kinds = {row[0]: str(row[1]) for row in found}
+        for column in (*on, value):
+            _check_column(column, list(kinds), path, folder)
+        if not parquet:
+            texts = {column: "VARCHAR" for column in on if column != value}
+            kinds |= texts
+            reader += f", types = {{{', '.join(f'{text(column)}: {text(kind)}' for column, kind in texts.items())}}}"
+        chosen = [
+            as_type(name(column), "TIMESTAMP") if kinds[column].startswith("TIMESTAMP") else name(column)
+            for column in (*on, value)
+        ]
+        return connection.execute(f"SELECT {', '.join(chosen)} FROM {reader})", [str(path)]).fetchall()  # noqa: S608
+
+
+def _check_column(name: str, names: list[str], path: Path, folder: Path) -> None:
     if name in names:
-        return names.index(name)
+        return
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "change labels.on or labels.value, or the table"
     raise ConfigError(

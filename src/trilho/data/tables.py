@@ -144,6 +144,17 @@ def plain_type(type_: str) -> str:
     return TYPES.get(type_, "")
 
 
+def as_type(expression: str, type_: str, cast: str = "CAST") -> str:
+    """Give the SQL that reads a value as a column's type; a time with a zone, also in a text, is one in UTC.
+
+    >>> as_type("t", "TIMESTAMP", "TRY_CAST")
+    'CAST(TRY_CAST(t AS TIMESTAMPTZ) AS TIMESTAMP)'
+    """
+    if type_ == "TIMESTAMP":  # at once it would drop the zone
+        return f"CAST({cast}({expression} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    return f"{cast}({expression} AS {type_})"
+
+
 @contextmanager
 def told_of(file: Path) -> Iterator[None]:
     """Turn DuckDB's errors into a DataError that names the file and, for a CSV, the line."""

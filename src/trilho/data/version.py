@@ -18,8 +18,10 @@ from typing import Any
 import duckdb
 
 from trilho.core.ports import ArtifactStore
+from trilho.data.contract import Contract, row_rules
 from trilho.data.tables import (
     Column,
+    as_type,
     check_file,
     columns_of,
     database,
@@ -47,6 +49,7 @@ class Dataset:
     source: str
     baseline_first: str | None = None  # of the rows that are no served ones
     baseline_last: str | None = None
+    served_left_out: int = 0  # served rows that break the contract, and are not of the dataset
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,12 @@ def version_data(
     key: str | None,
     target: str,
     served: Path | None,
+    contract: Contract | None = None,
 ) -> Dataset:
     """Make a dataset version of files: copy them into the store and name them by a manifest.
 
-    `served` is a Parquet file with the raw columns and the target. Raises DataError for a file that is missing, empty
+    `served` is a Parquet file with the raw columns and the target; its rows that break the contract's rules for
+    columns are left out and counted. Raises DataError for a file that is missing, empty
     or cannot be read, and ConfigError for a column that trilho.toml names and the data has not.
     """
     if not sources:
@@ -80,16 +85,23 @@ def version_data(
         baseline = [_read(connection, path, store, "baseline") for path in sources]
         columns = _united([columns for _, columns in baseline], sources)
         _check_columns(columns, target=target, time=time, key=key)
-        files = [file for file, _ in baseline]
+        typed = [asdict(_as_time(column) if column.name == time else column) for column in columns]
+        rules, files, left_out = contract or Contract(), [file for file, _ in baseline], 0
         if served is not None:
-            files.append(_read(connection, served, store, "served")[0])
+            needed = [target, *([time] if time else [])]
+            with tempfile.TemporaryDirectory(prefix="trilho-") as folder:
+                good = Path(folder) / served.name
+                left_out = _keep_good(connection, served, typed, rules, needed, good)
+                files.append(_read(connection, good, store, "served")[0])
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "target": target,
             "time": time,
             "key": key,
-            "columns": [asdict(_as_time(column) if column.name == time else column) for column in columns],
+            "columns": typed,
             "files": [asdict(file) for file in files],
+            "served_left_out": left_out,
+            "unique": [x for x in rules.table.unique if x != key and x in [column.name for column in columns]],
         }
         manifest |= _measure(connection, manifest, store, sources)
     digest = _keep(manifest, store)
@@ -100,7 +112,8 @@ def describe(digest: str, manifest: Mapping[str, Any]) -> Dataset:
     """Give a dataset version as its manifest has it."""
     files = [File(**file) for file in manifest["files"]]
     names = ", ".join(file.name for file in files if file.role == "baseline")
-    served = manifest["served_rows"]
+    served, left_out = manifest["served_rows"], manifest.get("served_left_out", 0)
+    source = f"{names} and {served} served rows" if served else names
     return Dataset(
         digest=digest,
         rows=manifest["rows"],
@@ -108,9 +121,10 @@ def describe(digest: str, manifest: Mapping[str, Any]) -> Dataset:
         first=manifest["first"],
         last=manifest["last"],
         served_rows=served,
-        source=f"{names} and {served} served rows" if served else names,
+        source=f"{source}, {left_out} more left out: they break the contract" if left_out else source,
         baseline_first=manifest["baseline_first"],
         baseline_last=manifest["baseline_last"],
+        served_left_out=left_out,
     )
 
 
@@ -211,29 +225,56 @@ def _table(manifest: Mapping[str, Any], store: ArtifactStore) -> str:
     """Give the SQL of the whole table, with `_file`, `_row` and `_served` beside its columns."""
     parts = [_part(index, File(**file), manifest["columns"], store) for index, file in enumerate(manifest["files"])]
     whole = " UNION ALL ".join(parts)
-    if manifest["key"] is None:
-        return whole
-    key = name(manifest["key"])
-    first = f"row_number() OVER (PARTITION BY {key} ORDER BY _file, _row) = 1"
-    return f"SELECT * FROM ({whole}) QUALIFY {key} IS NULL OR {first}"  # noqa: S608
+    kept = [f"({name(manifest['key'])} IS NULL OR {_first_of(manifest['key'])})"] if manifest["key"] else []
+    unique = manifest.get("unique", [])  # what repeats in a source file is for the contract to say
+    kept += [f"(NOT _served OR {name(column)} IS NULL OR {_first_of(column)})" for column in unique]
+    return f"SELECT * FROM ({whole}) QUALIFY {' AND '.join(kept)}" if kept else whole  # noqa: S608
+
+
+def _first_of(column: str) -> str:
+    return f"row_number() OVER (PARTITION BY {name(column)} ORDER BY _file, _row) = 1"
 
 
 def _part(index: int, file: File, columns: Sequence[Mapping[str, str]], store: ArtifactStore) -> str:
     """Give the SQL of one file. What a served row holds that is not of the baseline's type counts as missing."""
     source = scan(store.path(file.digest), file.format)
     served = file.role == "served"
-    cast = "TRY_CAST" if served else "CAST"
+    chosen = _chosen(source, columns, "TRY_CAST" if served else "CAST")
+    return f"SELECT {chosen}, {index} AS _file, row_number() OVER () AS _row, {served} AS _served FROM {source}"  # noqa: S608
+
+
+def _chosen(source: str, columns: Sequence[Mapping[str, str]], cast: str) -> str:
+    """Give the SQL of a file's columns as the types of the whole table; a column that it lacks is empty."""
     with database() as connection:
         there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
-    chosen = [
-        f"{cast}({name(c['name'])} AS {c['type']}) AS {name(c['name'])}"
-        if c["name"] in there
-        else f"CAST(NULL AS {c['type']}) AS {name(c['name'])}"
+    return ", ".join(
+        f"{as_type(name(c['name']) if c['name'] in there else 'NULL', c['type'], cast)} AS {name(c['name'])}"
         for c in columns
-    ]
-    return (
-        f"SELECT {', '.join(chosen)}, {index} AS _file, row_number() OVER () AS _row, {served} AS _served FROM {source}"  # noqa: S608
     )
+
+
+def _keep_good(
+    connection: duckdb.DuckDBPyConnection,
+    served: Path,
+    columns: Sequence[Mapping[str, str]],
+    contract: Contract,
+    needed: Sequence[str],
+    out: Path,
+) -> int:
+    """Write the served rows that can be learnt from, and give how many cannot.
+
+    A row that a caller sent must not stop every training to come: without a time or a target, or against the
+    contract's rules for columns, it is left out. A source file that is wrong does stop them.
+    """
+    check_file(served)
+    source = scan(served, "parquet")
+    kinds = {column["name"]: column["type"] for column in columns}
+    good = " AND ".join([*(f"{name(column)} IS NOT NULL" for column in needed), *row_rules(contract, kinds), "true"])
+    with told_of(served):
+        rows = f"SELECT {_chosen(source, columns, 'TRY_CAST')} FROM {source}"  # noqa: S608
+        found = connection.execute(f"SELECT count(*) FILTER (NOT ({good})) FROM ({rows})").fetchone()  # noqa: S608
+        connection.execute(f"COPY (SELECT * FROM ({rows}) WHERE {good}) TO {text(out)} (FORMAT parquet)")  # noqa: S608
+    return int(found[0]) if found else 0
 
 
 def _measure(

@@ -8,12 +8,12 @@ HOME/endpoints/MODEL/endpoint.json   what everybody else reads
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trilho.core.files import write_whole
 from trilho.core.lease import held
 from trilho.core.readings import EndpointStatus, VersionStats
 from trilho.errors import DataError
@@ -28,13 +28,9 @@ def folder_of(home: Path, model: str) -> Path:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file that is there whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(data), encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, json.dumps(data))
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}", hint="look for a full disk") from error
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from trilho_runtime.signature import parse_time
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (
@@ -30,19 +32,22 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) 
 Line = dict[str, Any]
 
 
+def time_of(value: object) -> datetime | None:
+    """Read an ISO 8601 time as servers do, as a naive one in UTC; None for anything else."""
+    try:
+        return parse_time(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError):  # overflow: in UTC it is before the year 1 or after 9999
+        return None
+
+
 def seconds_of(value: object) -> float | None:
     """Read an ISO 8601 time as seconds since 1970 UTC, a time without zone as UTC; None for anything else.
 
     >>> seconds_of("1970-01-02T00:00:00"), seconds_of("1970-01-01T00:00:00-03:00"), seconds_of(7)
     (86400.0, 10800.0, None)
     """
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
-    except (ValueError, OverflowError):  # overflow: in UTC it is before the year 1 or after 9999
-        return None
+    moment = time_of(value)
+    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
 
 
 def number_of(value: object) -> float | None:

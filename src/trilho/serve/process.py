@@ -46,6 +46,8 @@ class Child:
         self.address: str | None = None
         self.pid: int | None = None
         self.exit_code: int | None = None
+        self.failed_starts = 0  # in a row: ends before the process had been ready for a while
+        self.problem = ""  # what the last of them said
         self._command, self._check, self._pipe, self._env = command, check, pipe, dict(env)
         self._ready_file, self._log = folder / f"{name}.ready.json", folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,6 +113,7 @@ class Child:
                 )
         except OSError as error:
             log.error("%s cannot be started: %s", self.name, error)
+            self._failed(f"it cannot be started: {error}")
             self._postpone(now)
             return
         self.pid, self.state, self._since, self._missed = self._process.pid, "starting", now, 0
@@ -129,7 +132,7 @@ class Child:
         well = self.address is not None and get(self.address, self._check) is not None
         self._checked, self._missed = time.monotonic(), 0 if well else self._missed + 1
         if now - self._since > SETTLED_SECONDS:
-            self._failures = 0
+            self._failures = self.failed_starts = 0
         if self._missed >= CHECKS_FAILED and self._process is not None:
             log.error("%s does not answer; it is ended and started again", self.name)
             self._process.kill()
@@ -139,7 +142,12 @@ class Child:
         self.exit_code, self._process, self.pid = self._process.returncode, None, None
         if self.state != "leaving":
             log.warning("%s ended with exit code %s: %s", self.name, self.exit_code, self.last_words())
+            if self.state == "starting" or now - self._since <= SETTLED_SECONDS:
+                self._failed(self.last_words())
             self._postpone(now, at_once=self.state == "ready")
+
+    def _failed(self, problem: str) -> None:
+        self.failed_starts, self.problem = self.failed_starts + 1, problem
 
     def _postpone(self, now: float, at_once: bool = False) -> None:
         self.state = "down"

@@ -22,11 +22,14 @@ from trilho.core.readings import LabelStatus
 from trilho.data.labels import key_text
 from trilho.errors import DataError
 from trilho.serve.columns import META, Tables, to_columns, union
-from trilho.serve.index import SCHEMA, Index, Line, number_of, seconds_of
+from trilho.serve.index import SCHEMA, Index, Line, number_of, seconds_of, time_of
 from trilho.serve.lines import Chunk, gone, read_chunk
+from trilho_runtime.log import is_label
 
 SMALL_ROWS = 20_000
 MANY_SMALL = 32
+MOST_STRAY = 10
+DAY_SECONDS = 86400.0
 BY_ID = "SELECT row FROM predictions WHERE id = ?"
 BY_KEY = "SELECT row FROM predictions WHERE key = ?"
 T = TypeVar("T")
@@ -37,11 +40,15 @@ class LocalPredictionLog:
 
     A row's event time is its `time` field (ISO 8601, UTC where it names no zone), else the moment it was served.
     `key` names the field, or the fields, by which labels may come; a key that was served twice labels both.
-    The first label of a prediction counts, later ones are counted as repeated.
+    The first label of a prediction counts, later ones are counted as repeated. A label that cannot be true, as 7 where
+    labels are `binary`, is counted as impossible: one of them would fail every training.
     """
 
-    def __init__(self, folder: Path, time: str | None = None, key: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, time: str | None = None, key: str | Sequence[str] | None = None, *, binary: bool = False
+    ) -> None:
         self.folder = folder
+        self._binary = binary
         self._time = time
         self._on = [key] if isinstance(key, str) else list(key or ())
         self._database = Database(folder / "log.sqlite", SCHEMA, what="the prediction log", durable=False)
@@ -70,8 +77,9 @@ class LocalPredictionLog:
     def _news(self) -> list[Path]:
         offsets = dict(self._database.read("SELECT path, offset FROM files"))
         files = self._files()
+        ended = {path for path in files if gone(path, files)}  # asked before the size: it can grow until then
         finished = [path for path in files if _size(path) <= offsets.get(self._name(path), 0)]
-        self._drop([path for path in finished if gone(path, files)])
+        self._drop([path for path in finished if path in ended])
         return [path for path in files if path not in finished]
 
     def _name(self, path: Path) -> str:
@@ -124,8 +132,10 @@ class LocalPredictionLog:
             ):
                 index.counted["torn"] += 1
                 continue
-            event = seconds_of(x.get(self._time)) if self._time else None
-            time, key = served if event is None else event, key_text(x, self._on)
+            event = time_of(x.get(self._time)) if self._time else None
+            if self._time and event is not None:
+                x = {**x, self._time: event.isoformat()}  # older servers logged it as it was received
+            time, key = served if event is None else _seconds(event), key_text(x, self._on)
             row = index.add_prediction(line, time, key)
             if row is not None:
                 rows.append((row, line["id"], time, line["n"], y))
@@ -143,6 +153,8 @@ class LocalPredictionLog:
             value, id_, key = number_of(line.get("y")), line.get("id"), key_text(line.get("key"), self._on)
             if value is None or not (isinstance(id_, str) or isinstance(line.get("key"), dict)):
                 index.counted["torn"] += 1
+            elif not is_label(value) or (self._binary and value not in (0.0, 1.0)):
+                index.counted["impossible"] += 1
             elif isinstance(id_, str):
                 index.add_label(f"id:{id_}", BY_ID, id_, value)
             elif key is not None:
@@ -183,15 +195,28 @@ class LocalPredictionLog:
         return self.folder / "segments" / name
 
     def extent(self) -> tuple[datetime, datetime] | None:
-        """Give the event times of the oldest and the newest served row."""
-        found = self._database.read("SELECT min(time), (SELECT max(time) FROM predictions) FROM predictions")
+        """Give the event times of the oldest and the newest served row, but for stray ones.
+
+        A row whose caller's clock was wrong by years would close windows that are still to come. Stray are up to ten
+        rows (up to a tenth of few) that lie further from all others than those span.
+        """
+        found = self._database.read("SELECT max(row) FROM predictions")
         if not found or found[0][0] is None:
             return None
-        return datetime.fromtimestamp(found[0][0], UTC), datetime.fromtimestamp(found[0][1], UTC)
+        few = min(MOST_STRAY, found[0][0] // 10) + 1
+        low, high = (
+            [time for (time,) in self._database.read(f"SELECT time FROM predictions ORDER BY time {way} LIMIT {few}")]  # noqa: S608
+            for way in ("ASC", "DESC")
+        )
+        room = max(high[-1] - low[-1], DAY_SECONDS)
+        first = next(time for time in low if time >= low[-1] - room)
+        last = next(time for time in high if time <= high[-1] + room)
+        return _moment(first), _moment(last)
 
     def rows(self, start: datetime, end: datetime) -> Columns:
         """Give the rows with start <= event time < end, in order of time: raw fields, and `_id`, `_time` (seconds
-        since 1970 UTC), `_version`, `_prediction`, `_value` (NaN where no label has come).
+        since 1970 UTC), `_version`, `_prediction`, `_value` (NaN where no label has come), `_row` (numbered as they
+        arrived).
 
         A missing number is NaN, another missing value None. A time without a zone is UTC.
         """
@@ -211,8 +236,29 @@ class LocalPredictionLog:
             )
         if columns is None:
             columns = _meta([])
-        row = columns.pop("_row")
-        return {**columns, "_value": _joined(row, labels)}
+        return {**columns, "_value": _joined(columns["_row"], labels)}
+
+    def newest(self) -> int:
+        """Give the number of the row that arrived last; 0 without any."""
+        found = self._database.read("SELECT max(row) FROM predictions")
+        return int(found[0][0] or 0) if found else 0
+
+    def late(self, after: int, before: datetime) -> Columns:
+        """Give the rows that arrived after a row, of an event time before a moment: as `rows`, without `_value`."""
+        until = _seconds(before)
+        query = "SELECT min(time), max(time) FROM predictions WHERE row > ? AND time < ?"
+        found = self._database.read(query, (after, until))
+        if not found or found[0][0] is None:
+            return _meta([])
+        with self._lock:
+            columns = self._reading(
+                lambda files: self._tables.fetch(
+                    f"SELECT * FROM {files} WHERE _row > {int(after)} AND _time < {until!r} ORDER BY _row"  # noqa: S608
+                ),
+                "SELECT name FROM segments WHERE last >= ? AND first <= ? ORDER BY name",
+                tuple(found[0]),
+            )
+        return columns if columns is not None else _meta([])
 
     def _reading(self, act: Callable[[str], T], query: str, values: tuple[float, ...] = ()) -> T | None:
         """Act on the listed segments as one table; again when one was merged away since it was listed."""
@@ -255,23 +301,35 @@ class LocalPredictionLog:
         )
 
     def counters(self) -> dict[str, int]:
-        """Give what was counted: served, labelled, unknown, repeated, duplicates (retried requests), torn (lines)."""
+        """Give what was counted: served, labelled, unknown, repeated and impossible labels, duplicates (retried
+        requests), torn (lines)."""
         return dict(self._database.read("SELECT name, n FROM counters"))
 
     def _complete_until(self) -> str | None:
+        extent = self.extent()
         found = self._database.read(
             "SELECT max(time) FROM predictions"
-            " WHERE time < coalesce((SELECT min(time) FROM predictions WHERE labelled = 0), 9e999)"
+            " WHERE time < coalesce((SELECT min(time) FROM predictions WHERE labelled = 0), 9e999) AND time <= ?",
+            (_seconds(extent[1]) if extent else 0.0,),
         )
-        return datetime.fromtimestamp(found[0][0], UTC).isoformat() if found and found[0][0] is not None else None
+        return _moment(found[0][0]).isoformat() if found and found[0][0] is not None else None
 
     def export_labelled(self, out: Path, target: str) -> int:
         """Write the labelled rows' raw fields and their true value as a Parquet file; give how many.
 
-        Without any labelled row nothing is written.
+        Without any labelled row nothing is written. Rows of a wrong clock are left out, those that `extent` passes over
+        and those whose time has not come: the newest rows are what a training holds out.
         """
+        extent = self.extent()
+        if extent is None:
+            return 0
+        until = min(_seconds(extent[1]), _seconds(datetime.now(UTC)) + DAY_SECONDS)  # a day: times without a zone
         with self._lock:
-            labels = self._database.read("SELECT row, value FROM labels ORDER BY row")
+            labels = self._database.read(
+                "SELECT p.row, l.value FROM labels l JOIN predictions p ON p.row = l.row"
+                " WHERE p.time >= ? AND p.time <= ? ORDER BY p.row",
+                (_seconds(extent[0]), until),
+            )
             if not labels:
                 return 0
             table = np.array(labels, dtype=np.float64)
@@ -314,6 +372,14 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:  # another sealer has dropped it
         return 0
+
+
+def _moment(seconds: float) -> datetime:
+    """Give a time in seconds since 1970; a float of the last microsecond that there is lies beyond it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):
+        return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC)
 
 
 def _seconds(moment: datetime) -> float:

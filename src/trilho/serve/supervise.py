@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 RETIRE_SECONDS = 1.0
 PORT_SECONDS = 5.0
 PORT_IN_USE = 2
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Supervisor:
@@ -63,12 +65,12 @@ class Supervisor:
         self._lease = Lease(self.folder / "lease", f"{model} is being served")
         self._pipe: tuple[int, int] | None = None
         self._servers: dict[int, Child] = {}
+        self._missing: dict[int, tuple[int, str]] = {}  # versions whose package cannot be had: how often, and why
         self._router: Child | None = None
         self._routes: list[dict[str, Any]] = []
         self._generation = self._followed = 0
         self._left: dict[int, float] = {}
         self._traffic = Traffic()
-        self._announced: set[int] = set()
         self._complained: set[str] = set()
         self._port, self._port_since = 0, 0.0
         self._published: tuple[float, Any] = (0.0, None)
@@ -84,7 +86,7 @@ class Supervisor:
         wanted = self._wanted(model)
         self._keep_servers(wanted)
         with self._complaining("routes.json"):
-            self._write_routes(self._choose(model.shares))
+            self._write_routes(self._choose(model.shares), champion=model.champion)
         self._retire(wanted)
         self._keep_router()
         self._measure(model)
@@ -108,6 +110,11 @@ class Supervisor:
     def stats_since_share(self) -> Mapping[int, VersionStats]:
         """Give what each version answered since the rollout's present share of traffic began."""
         return self._traffic.stats(self._traffic.since)
+
+    def failed_starts(self, version: int) -> tuple[int, str]:
+        """Say how many starts of a version's server have failed in a row, and what the last one said."""
+        child = self._servers.get(version)
+        return (child.failed_starts, child.problem) if child else self._missing.get(version, (0, ""))
 
     def stop(self) -> None:
         """End the router, then the servers, each after the requests it has under way; nothing is left running."""
@@ -142,12 +149,20 @@ class Supervisor:
 
     def _wanted(self, model: ModelState) -> set[int]:
         under_way = model.rollout
-        return {*model.shares, *([under_way.version] if under_way else [])}  # a version is warm before its first share
+        if under_way is None:
+            return set(model.shares)
+        # The new version is warm before its first share, and the champion stays so until it is no longer needed.
+        return {*model.shares, under_way.version, *([under_way.champion] if under_way.champion is not None else [])}
 
     def _keep_servers(self, wanted: set[int]) -> None:
+        self._missing = {number: found for number, found in self._missing.items() if number in wanted}
         for number in wanted - set(self._servers):
             with self._complaining(f"version {number}"):
-                self._servers[number] = self._child(number)
+                try:
+                    self._servers[number] = self._child(number)
+                except TrilhoError as error:
+                    self._missing[number] = (self._missing.get(number, (0, ""))[0] + 1, error.fact)
+                    raise
         for number, child in list(self._servers.items()):
             child.keep()
             if child.gone:
@@ -156,6 +171,7 @@ class Supervisor:
     def _child(self, number: int) -> Child:
         assert self._pipe is not None
         package = self._package_path(number)
+        digest = ["--digest", package.name] if DIGEST.fullmatch(package.name) else []
         env = {**ONE_THREAD, "PYTHONDONTWRITEBYTECODE": "1"}  # an artifact never changes, not even by a cache in it
 
         def command(ready_file: Path) -> list[str]:
@@ -163,6 +179,7 @@ class Supervisor:
                 *(str(self._python), "-m", self._server, str(package), "--version", str(number)),
                 *("--host", self._host, "--port", "0", "--ready-file", str(ready_file)),
                 *("--log", str(self._log_folder / "predictions"), "--extra-fields", self._settings.extra_fields),
+                *digest,
                 *(["--fsync"] if self._settings.fsync else []),
             ]
 
@@ -189,7 +206,7 @@ class Supervisor:
         child = self._servers.get(number)
         return child is not None and child.state == "ready"
 
-    def _write_routes(self, shares: Mapping[int, int], anew: bool = False) -> None:
+    def _write_routes(self, shares: Mapping[int, int], anew: bool = False, champion: int | None = None) -> None:
         known = {route["version"]: route["address"] for route in self._routes}
         routes = [
             {"version": number, "address": self._servers[number].address or known.get(number), "share": share}
@@ -198,7 +215,10 @@ class Supervisor:
         ]
         if routes == self._routes and not anew:
             return
-        data = {"schema": 1, "model": self.model, "generation": self._generation + 1, "versions": routes}
+        data = {
+            **{"schema": 1, "model": self.model, "generation": self._generation + 1},
+            **{"champion": champion, "versions": routes},
+        }
         write_json(self.folder / "routes.json", data)
         self._routes, self._generation = routes, self._generation + 1
 
@@ -249,10 +269,9 @@ class Supervisor:
         if router is None or body is None:
             return
         for number, count in self._traffic.total.items():
-            if count.requests > count.errors and number not in self._announced and number in model.versions:
-                if model.versions[number].first_served is None:
-                    self._announce(model, number, str(router.address))
-                self._announced.add(number)
+            version = model.versions.get(number)
+            if count.requests > count.errors and version is not None and version.first_served is None:
+                self._announce(model, number, str(router.address))
 
     def _announce(self, model: ModelState, number: int, address: str) -> None:
         rollouts = [rollout.id for rollout in model.rollouts.values() if rollout.version == number]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilho.core.metrics import HIGHER_IS_BETTER
 from trilho.data.tables import database, text
 from trilho.errors import NotYet
 from trilho.pipeline.graph import Work, versioned
 
 Floats = NDArray[np.float64]
-HIGHER_IS_BETTER = frozenset({"roc_auc", "accuracy"})
 SMALLEST = 1e-15
 
 
@@ -68,15 +68,6 @@ METRICS: Mapping[str, Mapping[str, Callable[[Floats, Floats], float | None]]] = 
     "regression": {"mae": mae, "rmse": rmse},
     "classification": {"roc_auc": roc_auc, "brier": brier, "log_loss": log_loss, "accuracy": accuracy},
 }
-
-
-def metric_of(metric: str, task: str) -> str:
-    """Give the metric that counts: "auto" is mae for regression and roc_auc for classification.
-
-    >>> metric_of("auto", "regression")
-    'mae'
-    """
-    return next(iter(METRICS[task])) if metric == "auto" else metric
 
 
 def measure(prediction: Floats, value: Floats, task: str) -> dict[str, float]:

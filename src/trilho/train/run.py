@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.config import FILE, Settings
+from trilho.core.metrics import resolve
 from trilho.core.ports import ArtifactStore
 from trilho.core.records import ContractChecked, DatasetVersioned, Payload, RunEnded, RunStarted, RunState, TaskResult
 from trilho.data.contract import Contract, load_contract
@@ -18,7 +20,6 @@ from trilho.errors import ConfigError, TrilhoError
 from trilho.pipeline.execute import RunResult, execute
 from trilho.pipeline.process import StepServer
 from trilho.pipeline.runs import RunFolder
-from trilho.train.evaluate import metric_of
 from trilho.train.tasks import PIPELINE, Champion, Origin, training_graph
 from trilho_runtime.describe import look_for
 
@@ -37,6 +38,7 @@ class TrainContext:
     python: Path
     sources: list[Path] | Callable[[], list[Path]]
     served: Path | None
+    """Rows that were served and labelled since; the file is removed once the store has it."""
     champion_package: Path | None
     first_dataset: DatasetVersioned | None
     run_id: str
@@ -50,6 +52,7 @@ class TrainContext:
     running: tuple[str, ...] = ()
     """Runs that have no end on record; those whose runner is gone get one."""
     steps: StepServer | None = None
+    stop: threading.Event | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,8 @@ class TrainResult:
     data_until: str | None = None
     train_until: str | None = None
     history: str | None = None
+    candidates: int = 1
+    """How many models the one that is kept was chosen from, on the held-out rows."""
     package: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     predictions: Path | None = None
@@ -87,7 +92,7 @@ def train(context: TrainContext) -> TrainResult:
     settle_runs(context.home, context.settings.model.name, context.running, context.record)
     with RunFolder.of(context.home, context.run_id).lease():
         begun = time.monotonic()
-        dataset = _version(context, begun)
+        dataset = _version(context, contract, begun)
         if isinstance(dataset, TrainResult):
             return dataset
         _record_start(context, dataset)
@@ -122,13 +127,19 @@ def settle_runs(home: Path, model: str, running: Iterable[str], record: Callable
             record(RunEnded(model=model, run=run, state="failed", tasks=tasks, error=STOPPED, seconds=found["seconds"]))
 
 
-def _version(context: TrainContext, begun: float) -> Dataset | TrainResult:
+def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset | TrainResult:
     """Make the dataset version; where that fails the journal gets a run that failed before it trained."""
     model = context.settings.model
     try:
         sources = context.sources() if callable(context.sources) else context.sources
         return version_data(
-            sources, context.store, time=model.time, key=model.key, target=model.target, served=context.served
+            sources,
+            context.store,
+            time=model.time,
+            key=model.key,
+            target=model.target,
+            served=context.served,
+            contract=contract,
         )
     except TrilhoError as error:
         _record_start(context, None)
@@ -136,10 +147,13 @@ def _version(context: TrainContext, begun: float) -> Dataset | TrainResult:
         if isinstance(error, ConfigError):
             raise
         return _failed(context, error, time.monotonic() - begun)
+    finally:
+        if context.served is not None:
+            context.served.unlink(missing_ok=True)
 
 
 def _failed(context: TrainContext, problem: TrilhoError, seconds: float) -> TrainResult:
-    metric = metric_of(context.settings.gate.metric, context.settings.model.task)
+    metric = resolve(context.settings.gate.metric, context.settings.model.task)
     return TrainResult(run=context.run_id, state="failed", tasks=[], seconds=seconds, metric=metric, problem=problem)
 
 
@@ -170,6 +184,7 @@ def _execute(context: TrainContext, dataset: Dataset, contract: Contract) -> Run
         "on_task": context.on_task,
         "about": {"model": context.settings.model.name, "trigger": context.trigger, "commit": context.commit},
         "held": True,
+        "stop": context.stop,
     }
     if context.steps is not None:
         return execute(graph, steps=context.steps, **arguments)
@@ -233,11 +248,12 @@ def _result(context: TrainContext, dataset: Dataset, result: RunResult, seconds:
         state=result.state,
         tasks=result.tasks,
         seconds=seconds,
-        metric=metric_of(context.settings.gate.metric, context.settings.model.task),
+        metric=resolve(context.settings.gate.metric, context.settings.model.task),
         dataset=dataset.digest,
         data_until=dataset.last,
         train_until=result.values.get("split.train_until"),
         history=result.values.get("evaluate.history"),
+        candidates=len(result.values.get("evaluate.candidates", {})) or 1,
         package=result.outputs.get("pack.package") if succeeded else None,
         metrics=result.values.get("evaluate.metrics", {}),
         predictions=path("pair.challenger" if compared else "evaluate.predictions"),

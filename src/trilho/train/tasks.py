@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trilho.config import Settings
+from trilho.core.metrics import resolve
 from trilho.core.records import DatasetVersioned
 from trilho.data.contract import Contract, check
-from trilho.data.version import Dataset, load_table
+from trilho.data.version import Dataset, load_table, read_manifest
 from trilho.errors import Refused
 from trilho.pipeline.graph import Graph, Task, Value, Work, stored, versioned
-from trilho.train.evaluate import evaluate, metric_of, pair
+from trilho.train.evaluate import evaluate, pair
 from trilho.train.split import Candidate, candidates, split
 
 PIPELINE = "train"
@@ -128,7 +129,7 @@ def _evaluate_task(settings: Settings, chosen: list[Candidate]) -> Task:
         parameters={
             "candidates": [candidate.name for candidate in chosen],
             "task": task,
-            "metric": metric_of(settings.gate.metric, task),
+            "metric": resolve(settings.gate.metric, task),
         },
         outputs=("model", "train", "predictions"),
     )
@@ -194,12 +195,15 @@ def _champion_tasks(settings: Settings, champion: Champion) -> list[Task]:
     ]
 
 
-@versioned(1)
+@versioned(2)
 def extract(work: Work) -> None:
     """Write a dataset version as one table."""
     assert work.store is not None
     rows = load_table(work.parameters["dataset"], work.store, work.outputs["table"])
     work.say(f"{rows} rows of dataset {work.parameters['dataset'][:12]}")
+    left_out = read_manifest(work.parameters["dataset"], work.store).get("served_left_out", 0)
+    if left_out:
+        work.say(f"{left_out} served rows left out: they break the contract")
 
 
 @versioned(1)
