@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+from tests.console.memory import NOW, MemorySource, released, settings, trained
+
 from trilho.core.projection import ModelState
 from trilho.govern.handover import ModelFacts, handover, report_data
-from trilho.testing.platform import NOW, MemorySource, released, settings, trained
 
 
 def facts() -> list[ModelFacts]:

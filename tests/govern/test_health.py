@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.console.memory import NOW, MemorySource, alarmed, released, settings, tasks, trained
 
 from trilho.core import records as r
 from trilho.core.projection import ModelState
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading, VersionStats
 from trilho.govern.health import FRESH_WINDOWS, RULE, Health, allowed, by_harm, health, measured, worse
-from trilho.testing.platform import NOW, MemorySource, alarmed, released, settings, tasks, trained
 
 LABELS = LabelStatus(served=1000, labelled=0, unknown=0, repeated=0, until=None)
 
@@ -160,3 +160,16 @@ def test_models_are_sorted_by_harm() -> None:
 
 def test_the_rule_is_said() -> None:
     assert f"at most {FRESH_WINDOWS} windows back" in RULE
+
+
+def test_one_label_makes_no_model_green() -> None:
+    """A value without an interval is no evidence: the newest window with both counts."""
+    source = serving()
+    single = reading(3, low=None, high=None, labelled=1)
+    assert measured([single]) is None
+    assert measured([reading(2), single]) == reading(2)
+    found = health(source.state().model("m"), [single], None, None)
+    assert {check.name: (check.level, check.text) for check in found.checks}["Quality"] == (
+        "unknown",
+        "too few labels for this version yet",
+    )

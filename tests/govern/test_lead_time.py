@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from tests.console.memory import NOW, MemorySource, alarmed, released, trained
 
 from trilho.core import records as r
 from trilho.core.projection import ModelState
 from trilho.core.readings import Reading
 from trilho.govern.lead_time import Failures, Frequency, LeadTimes, Times, lead_times
-from trilho.testing.platform import NOW, MemorySource, alarmed, released, trained
 
 BEGIN = NOW - timedelta(days=14)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def test_the_end_is_told_where_the_opening_was(tmp_path: Path, receiver: Receive
     state = state_with_incident()
     box = outbox(tmp_path, "slack")
     box.queue(state)
-    state.incidents["drift-a1"].closed, state.incidents["drift-a1"].reason = "2026-01-02", "version 2 took over"
+    opened = state.incidents["drift-a1"]
+    state.incidents["drift-a1"] = replace(opened, closed="2026-01-02", reason="version 2 took over")
     with receiver:
         assert box.queue(state) == 1
         box.deliver("flights", NOW)

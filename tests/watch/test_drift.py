@@ -72,6 +72,38 @@ def test_the_promise_holds_without_drift(world: World) -> None:
     assert alarms <= windows / run_length
 
 
+@pytest.mark.parametrize(("rows", "effect", "served"), [(100, 0.1, 2_000), (1_000, 0.1, 20_000)])
+def test_the_promise_holds_when_much_more_is_served_than_in_training(rows: int, effect: float, served: int) -> None:
+    """Windows that differ by a tenth of a standard deviation: small ones hardly show it, large ones do."""
+
+    def day(rng: np.random.Generator, n: int) -> Floats:
+        return np.asarray(rng.standard_normal((1, n)) + effect * rng.standard_normal())
+
+    alarms, delays, run_length = 0, [], 200.0
+    for stream in range(4):
+        rng = np.random.default_rng([20261125, stream])
+        reference = fitted(lambda rng, _k: day(rng, rows), rng, windows=120)
+        detector = DriftDetector(reference, run_length)
+        alarms += sum(detector.update(reference.profile(named(day(rng, served)))).alarm for _ in range(100))
+        moved = (reference.profile(named(day(rng, served) + 1.0)) for _ in range(60))
+        again = DriftDetector(reference, run_length)
+        delays.append(next(k for k, window in enumerate(moved, 1) if again.update(window).alarm))
+    assert alarms <= 400 / run_length
+    assert np.median(delays) <= 2
+
+
+def test_a_given_tolerance_is_taken_at_its_word_however_large_the_windows() -> None:
+    """Whoever gives one has said how far windows may differ: then each row counts."""
+    rng = np.random.default_rng(17)
+    reference = fitted(lambda rng, _k: rng.standard_normal((1, 100)), rng)
+    given, learnt = DriftDetector(reference, 730.0, 0.02), DriftDetector(reference, 730.0)
+    shifted = reference.profile({"x0": rng.standard_normal(20_000) + 0.25})
+    assert given.update(shifted).alarm
+    assert not learnt.update(shifted).alarm
+    assert (given.most == np.inf).all()
+    assert (learnt.most == 100).all()
+
+
 def test_without_the_design_effect_clusters_would_alarm() -> None:
     """The control of the test above: what the reference says about dependent rows is what keeps it silent."""
     rng = np.random.default_rng(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from trilho.core import records as r
 from trilho.core.journal import GENESIS, Record, seal, unseal
 from trilho.core.projection import State, fold
-from trilho.watch.incident import close_outlived, respond, severity
+from trilho.core.readings import FeatureReading, Reading
+from trilho.watch.incident import close_calm, close_outlived, respond, severity
 
 
 class History:
@@ -134,3 +137,70 @@ def test_a_new_champion_closes_what_its_forerunner_left() -> None:
 )
 def test_severity(kind: r.AlarmKind, distance: float, grade: str) -> None:
     assert severity(alarm("a", kind, distance=distance)) == grade
+
+
+def weeks(count: int, distance: float = 0.05, own: int = 100, labelled: int = 80) -> list[Reading]:
+    """Readings of the weeks that follow the alarm's."""
+    first = datetime(2012, 6, 25, tzinfo=UTC)
+    return [
+        Reading(
+            model="bike", version=1, window_start=(first + timedelta(weeks=k)).isoformat(),
+            window_end=(first + timedelta(weeks=k + 1)).isoformat(), rows=200, own=own, labelled=labelled,
+            evidence=1.0, threshold=730.0, metric="mae", value=40.0,
+            features=[FeatureReading(feature="temp", distance=distance, tolerance=0.1, share=1.0),
+                      FeatureReading(feature="hum", distance=0.5, tolerance=0.1, share=0.0)],
+        )
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def calmed(history: History, readings: list[Reading]) -> list[str]:
+    closed = close_calm(history.model, readings)
+    assert all(isinstance(x, r.IncidentClosed) and x.reason == "no alarm in the 10 windows since" for x in closed)
+    return [x.incident for x in closed if isinstance(x, r.IncidentClosed)]
+
+
+def test_drift_is_over_after_ten_windows_within_the_tolerance() -> None:
+    history = History()
+    react(history, alarm("a1"))
+    assert calmed(history, weeks(9)) == []
+    assert calmed(history, weeks(10)) == ["drift-a1"]
+    assert calmed(history, weeks(10, labelled=0)) == ["drift-a1"]
+    assert calmed(history, [*weeks(10)[:-1], *weeks(10, distance=0.2)[-1:]]) == []
+    assert calmed(history, [*weeks(1, distance=0.2), *weeks(11)[1:]]) == ["drift-a1"]
+    assert calmed(history, [replace(x, version=2) for x in weeks(10)]) == []
+
+
+def test_windows_before_the_last_alarm_are_not_calm() -> None:
+    history = History()
+    react(history, alarm("a1"))
+    early = [replace(x, window_start="2012-06-18T00:00:00+00:00") for x in weeks(1)]
+    assert calmed(history, [*early, *weeks(10)[1:]]) == []
+
+
+def test_a_performance_incident_closes_when_most_labels_of_ten_windows_have_come() -> None:
+    history = History()
+    react(history, alarm("p1", "performance"))
+    assert calmed(history, weeks(10)) == ["performance-p1"]  # 80 of its own 100, of 200 rows
+    assert calmed(history, weeks(10, labelled=79)) == []
+    assert calmed(history, [*weeks(9), *weeks(10, labelled=79)[-1:]]) == []
+    assert calmed(history, weeks(10, own=0, labelled=0)) == []
+
+
+def test_labels_may_lag_behind_and_are_waited_for() -> None:
+    history = History()
+    react(history, alarm("p1", "performance"))
+    lagging = weeks(25, labelled=0)
+    assert calmed(history, lagging) == []
+    assert calmed(history, [*weeks(9), *lagging[9:]]) == []
+    assert calmed(history, [*weeks(10), *lagging[10:]]) == ["performance-p1"]
+    assert calmed(history, [*weeks(4), lagging[4], *weeks(10)[5:], *lagging[10:]]) == []
+
+
+def test_an_alarm_of_its_own_kind_keeps_an_incident_open() -> None:
+    history = History()
+    react(history, alarm("a1"), alarm("p1", "performance"))
+    readings = weeks(10)
+    history.add(alarm("p2", "performance"))
+    readings[3] = replace(readings[3], alarms=["p2"])
+    assert calmed(history, readings) == ["drift-a1"]

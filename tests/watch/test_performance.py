@@ -44,6 +44,14 @@ def test_what_is_not_known_is_left_out() -> None:
     assert (found.value, found.rows) == (1.0, 1)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_row_has_no_interval(metric: str) -> None:
+    """An infinite one breaks JSON, and one of width 0 would be a lie."""
+    found = measure(metric, np.array([0.4]), np.array([1.0]))
+    assert (found.low, found.high, found.rows) == (None, None, 1)
+    assert (found.value is None) == (metric == "roc_auc")
+
+
 def test_undefined_is_none() -> None:
     assert measure("mae", np.zeros(0), np.zeros(0)).value is None
     assert measure("roc_auc", np.array([0.1, 0.2]), np.ones(2)).value is None

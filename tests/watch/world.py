@@ -61,8 +61,21 @@ class MemoryLog:
         time = np.array(self.time)
         there = (time >= start.timestamp()) & (time < end.timestamp())
         fields = {name: np.array(column, object)[there] for name, column in self.fields.items()}
-        own = {"_time": self.time, "_version": self.version, "_prediction": self.prediction, "_value": self.value}
+        own: dict[str, list[Any]] = {
+            "_time": self.time,
+            "_version": self.version,
+            "_prediction": self.prediction,
+            "_value": self.value,
+        }
+        own["_row"] = [k + 1 for k in range(len(time))]
         return {**fields, **{name: np.array(column)[there] for name, column in own.items()}}
+
+    def newest(self) -> int:
+        return len(self.time)
+
+    def late(self, after: int, before: datetime) -> Columns:
+        rows = self.rows(moment(-1e11), before)
+        return {name: column[rows["_row"] > after] for name, column in rows.items()}
 
     def labelled(self, after: int) -> Labelled:
         picked = np.array(self.order[after:], np.int64)
@@ -92,8 +105,9 @@ class MemoryStore:
     def memory(self, model: str) -> bytes | None:
         return self.bytes
 
-    def readings(self, model: str, since: str | None = None) -> list[Reading]:
-        return [self.kept[key] for key in sorted(self.kept) if key[0] >= (since or "")]
+    def readings(self, model: str, since: str | None = None, until: str | None = None) -> list[Reading]:
+        there = (key for key in sorted(self.kept) if key[0] >= (since or "") and (until is None or key[0] < until))
+        return [self.kept[key] for key in there]
 
 
 def settings(task: str = "regression", time: str | None = "ts", window: str = "1 day", **watch: Any) -> Settings:

@@ -11,10 +11,11 @@ from typing import Literal
 
 from trilho.config import Settings
 from trilho.core.journal import now as journal_now
+from trilho.core.metrics import HIGHER_IS_BETTER
 from trilho.core.projection import ModelState
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
 from trilho.govern.outlook import Outlook, outlook
-from trilho.govern.wording import HIGHER_IS_BETTER, count, duration, metric_name, number, percent, since, window
+from trilho.govern.wording import count, duration, metric_name, number, percent, since, window
 
 Level = Literal["bad", "warn", "ok", "unknown"]
 WORDS: dict[Level, str] = {"bad": "In trouble", "warn": "Needs a look", "ok": "Healthy", "unknown": "Not known"}
@@ -82,8 +83,9 @@ def health(
 
 
 def measured(readings: Sequence[Reading]) -> Reading | None:
-    """Give the newest reading whose metric was computed from labels."""
-    return next((x for x in reversed(readings) if x.value is not None and x.labelled), None)
+    """Give the newest reading whose metric was computed from labels, of enough of them to say how sure it is."""
+    known = (x for x in reversed(readings) if x.value is not None and x.low is not None and x.labelled)
+    return next(known, None)
 
 
 def allowed(reading: Reading, settings: Settings | None) -> float | None:
@@ -159,7 +161,8 @@ def _measured(
     last = measured(mine)
     if last is None:
         some = f"; {percent(labels.labelled, labels.served)} of all served rows are labelled" if labels else ""
-        return Check("Quality", "unknown", f"no labels for this version yet{some}")
+        few = "too few" if any(x.labelled for x in mine) else "no"
+        return Check("Quality", "unknown", f"{few} labels for this version yet{some}")
     text = f"{measurement(last)} over {window(last.window_start, last.window_end)}"
     behind = len(mine) - 1 - mine.index(last)
     if behind > FRESH_WINDOWS:

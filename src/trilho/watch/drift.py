@@ -81,6 +81,7 @@ class DriftDetector:
         self.q = self._pad([a.q for a in self.allowances])
         self.tolerance = np.array([a.tolerance for a in self.allowances])
         self.kappa = np.array([a.kappa for a in self.allowances])
+        self.most = np.array([a.rows for a in self.allowances])
         cap = np.array([a.cap for a in self.allowances])
         self.capped, self.log_cap = np.isfinite(cap), np.log(cap)
         self._ready = self._ready_bets()  # J, F, K scores of bets that never change
@@ -95,14 +96,15 @@ class DriftDetector:
         rows = counts.sum(1)
         if not self.names or not rows.any():
             return Drift(False, self.evidence, self.threshold, ())
+        weight = np.minimum(1, self.most / np.maximum(rows, 1))
         scores, bets = self._learnt_bets()
-        gain = np.concatenate([(counts * scores).sum(2), (counts * self._ready).sum(2)]) * self.kappa
+        gain = np.concatenate([(counts * scores).sum(2), (counts * self._ready).sum(2)]) * self.kappa * weight
         gain = np.where(self.capped, self._limited(gain), gain)
         restart = np.where(np.concatenate([bets, self._bets[len(MEMORIES) :]]), 0.0, -np.inf)
         with np.errstate(invalid="ignore"):
             after = np.minimum(np.logaddexp(self.log_m, restart) + gain, LARGEST)
         self.log_m = np.where(rows > 0, after, self.log_m)  # a feature without rows says nothing
-        self.seen = np.array(MEMORIES)[:, None, None] * self.seen + counts
+        self.seen = np.array(MEMORIES)[:, None, None] * self.seen + counts * weight[:, None]
         shares = self._by_feature()
         evidence = float(shares.mean())
         if alarm := evidence >= self.threshold:

@@ -17,6 +17,8 @@ from trilho.core.records import AlarmRaised, IncidentClosed, IncidentOpened, Inc
 from trilho.watch.window import words
 
 CALM_WINDOWS = 10
+ENOUGH_LABELS = 0.8
+LOOK_BACK = 1000  # windows in which labels may still come; six weeks of hours
 Severity = Literal["low", "medium", "high"]
 STEPS = {"drift": (2.0, 4.0), "performance": (1.25, 2.0), "quality": (2.0, 4.0)}
 
@@ -53,29 +55,38 @@ def close_calm(state: ModelState, readings: Sequence[Reading]) -> list[Payload]:
     """Close the incidents of the champion whose alarm has not come again, given the newest readings, oldest first.
 
     The detectors start from nothing after an alarm but keep what they learnt, so that drift that stays alarms again
-    within a few windows. Calm is `CALM_WINDOWS` windows of the champion without an alarm, in which no named feature
-    is further from its reference than it may be, or for a performance incident, that were all labelled.
+    within a few windows. Calm is `CALM_WINDOWS` windows of the champion in a row without an alarm of the kind, in which
+    no named feature is further from its reference than it may be. A performance incident is judged by the newest
+    windows whose labels have come, each at least `ENOUGH_LABELS` of the champion's own rows.
     """
-    calm = [x for x in readings if x.version == state.champion]
-    if len(calm) < CALM_WINDOWS or any(x.alarms for x in calm):
-        return []
+    own = [x for x in readings if x.version == state.champion]
+    newest = next((i for i in reversed(range(len(own))) if _labelled(own[i])), -1)
     return [
-        IncidentClosed(model=state.name, incident=x.id, reason=f"no alarm in the {len(calm)} windows since")
+        IncidentClosed(model=state.name, incident=x.id, reason=f"no alarm in the {CALM_WINDOWS} windows since")
         for x in state.open_incidents
-        if x.version == state.champion and _after(state, x, calm[0]) and _is_calm(state, x, calm)
+        if x.version == state.champion
+        and _is_calm(state, x, (own[: newest + 1] if x.kind == "performance" else own)[-CALM_WINDOWS:])
     ]
 
 
-def _after(state: ModelState, incident: Incident, first: Reading) -> bool:
-    last = max(state.alarms[alarm].window_end for alarm in incident.alarms)
-    return datetime.fromisoformat(first.window_start) >= datetime.fromisoformat(last)
-
-
 def _is_calm(state: ModelState, incident: Incident, readings: Sequence[Reading]) -> bool:
+    if len(readings) < CALM_WINDOWS or any(_alarmed(state, incident, x) for x in readings):
+        return False
+    last = max(state.alarms[alarm].window_end for alarm in incident.alarms)
+    if datetime.fromisoformat(readings[0].window_start) < datetime.fromisoformat(last):
+        return False
     if incident.kind == "performance":
-        return all(reading.labelled == reading.rows for reading in readings)
+        return all(_labelled(x) for x in readings)
     named = {cause["feature"] for alarm in incident.alarms for cause in state.alarms[alarm].causes}
     return all(f.distance <= f.tolerance for x in readings for f in x.features if f.feature in named)
+
+
+def _alarmed(state: ModelState, incident: Incident, reading: Reading) -> bool:
+    return any(name not in state.alarms or state.alarms[name].kind == incident.kind for name in reading.alarms)
+
+
+def _labelled(reading: Reading) -> bool:
+    return reading.own > 0 and reading.labelled >= ENOUGH_LABELS * reading.own
 
 
 def severity(alarm: AlarmRaised) -> Severity:

@@ -3,7 +3,8 @@
 A loss is bet against what is allowed: 1 + lambda (loss/allowed - 1) is expected to be at most 1 as long as the loss's
 mean is at most `allowed`. The bets' product is restarted all the time (Shiryaev-Roberts) and mixed over several
 lambdas. The promise: with 95% over the held-out rows that `allowed` was learnt from, while the mean of the clipped
-loss is at most `allowed`, at most T/A false alarms are expected in T labelled rows.
+loss is at most `allowed`, at most T/A false alarms are expected in labelled rows of weights that sum to T. A row weighs
+what it brings of event time (`trilho.watch.pace`), so that the promise is one in time however much is served.
 
 Podkopaev and Ramdas: Tracking the risk of a deployed model, arXiv 2110.06177. Shin, Ramdas and Rinaldo: E-detectors,
 arXiv 2203.03532.
@@ -63,7 +64,7 @@ def allowed_loss(losses: Floats, degradation: float = 0.1, bound: float | None =
 class LossDetector:
     """Watch the losses of labelled rows in the order in which labels come.
 
-    `average_run_length` is A, in labelled rows.
+    `average_run_length` is A, in labelled rows of weight 1.
     """
 
     def __init__(self, limit: Limit, average_run_length: float) -> None:
@@ -80,12 +81,13 @@ class LossDetector:
         """Give the evidence so far; it alarms at the threshold."""
         return float(self.m.mean())
 
-    def update_many(self, losses: Floats) -> int | None:
+    def update_many(self, losses: Floats, weights: Floats | None = None) -> int | None:
         """Take in losses; give the position of the first alarm, if there was one. After an alarm it starts again."""
         factors = self._factors(losses)
+        weights = np.ones(len(losses)) if weights is None else weights
         first, at = None, 0
         while at < len(factors):
-            path = self._path(factors[at : at + BLOCK])
+            path = self._path(factors[at : at + BLOCK], weights[at : at + BLOCK])
             over = np.flatnonzero(path.mean(1) >= self.threshold)
             if len(over):
                 first = at + int(over[0]) if first is None else first
@@ -117,11 +119,11 @@ class LossDetector:
             factors = np.concatenate([factors, 1 + self._rate_bets * outside], axis=1)
         return np.asarray(factors**limit.kappa)
 
-    def _path(self, factors: Floats) -> Floats:
-        """Give M after each row: M = (M + 1) e, by cumulative products."""
+    def _path(self, factors: Floats, weights: Floats) -> Floats:
+        """Give M after each row: M = (M + weight) e, by cumulative products."""
         product = np.cumprod(factors, axis=0)
         before = np.concatenate([np.ones((1, factors.shape[1])), product[:-1]])
-        return np.asarray(product * (self.m + np.cumsum(1 / before, axis=0)))
+        return np.asarray(product * (self.m + np.cumsum(weights[:, None] / before, axis=0)))
 
 
 def design_effect(losses: Floats) -> float:

@@ -1,38 +1,42 @@
 """One model's watcher: reads closed windows and new labels, measures them, and says which alarms they raise.
 
 The promise `false_alarms` is the model's total. Half of it belongs to the drift of inputs and predictions, half to the
-loss: at one a year and daily windows the drift detector's A is 730 windows, and the loss detector's the number of
-labelled rows in two years.
+loss: at one a year and daily windows the drift detector's A is 730 windows, and the loss detector's the labelled rows
+of two years, at the traffic of training or the present one, whichever is more (see `trilho.watch.pace`).
+
+A window is read when event time has gone on by a tenth of it, at least a minute (without a time column a minute by the
+clock), since rows do not arrive in the order of their times. Those that come even later are counted in the next window
+that is read: the detector misses no row, and the reading says how many (`late`). Their labels go to their own window.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trilho.config import Settings
 from trilho.core.digest import digest_json
 from trilho.core.ports import Columns, Labelled, PredictionLog, WatchStore
-from trilho.core.readings import FeatureReading, Reading, decode_reading, encode_reading
+from trilho.core.readings import FeatureReading, Reading
 from trilho.core.records import AlarmKind, AlarmRaised, Cause
 from trilho.watch.drift import Drift, DriftDetector
 from trilho.watch.loss import LossDetector, allowed_loss
+from trilho.watch.pace import Pace
 from trilho.watch.performance import losses, measure
 from trilho.watch.reference import ENOUGH_WINDOWS, load_reference, watched
 from trilho.watch.window import iso, moment, words
-from trilho_runtime.profile import PREDICTION, Profile
+from trilho_runtime.profile import PREDICTION, Profile, add
 
-MEMORY = 1
+MEMORY = 2
 AT_ONCE = 16
 MOST_AT_ONCE = 4096
-PENDING = 400
+GRACE, LEAST_GRACE = 0.1, 60.0
 LEAST_RUN = 2.0
 NAMED = 5
 RECENT = 200
@@ -51,12 +55,11 @@ class Monitor:
 
     `observe` may be repeated after a crash: alarm ids come from model, version, kind and window, so that a repeat is
     recognised. `commit` keeps what was learnt, once the caller has appended the payloads. A memory of an earlier
-    champion says only how far windows and labels were read.
+    champion, of other features or of another trilho says only how far windows and labels were read.
     """
 
-    def __init__(
-        self, model: str, version: int, package: Path, settings: Settings, memory: bytes | None = None
-    ) -> None:
+    def __init__(self, model: str, version: int, package: Path, settings: Settings, store: WatchStore) -> None:
+        self._store = store
         self.model, self.version, self.settings = model, version, settings
         self.window = settings.watch.window.total_seconds()
         regression = settings.model.task == "regression"
@@ -67,8 +70,9 @@ class Monitor:
         self._load(package, None if regression else 1.0)
         self._next: int | None = None
         self._cursor = 0
-        self._pending: dict[tuple[str, int], Reading] = {}
+        self._arrived: int | None = None  # the newest row when windows were last read
         self._changed: dict[tuple[str, int], Reading] = {}
+        memory = store.memory(model)
         if memory is not None:
             self._recall(json.loads(memory))
 
@@ -85,6 +89,11 @@ class Monitor:
         self.limit = allowed_loss(losses(self.loss_name, prediction, value), watch.degradation, bound)
         reached = reference.windows * reference.window_seconds
         rows_a_second = reference.rows / reached if reached else 1 / self.window
+        self.pace = Pace(rows_a_second, rows_a_second * self.window)
+        self._of = {
+            "drift": digest_json([reference.to_json(), watch.tolerance]),
+            "loss": digest_json([self.loss_name, self.limit and asdict(self.limit)]),
+        }
         self.loss = None if self.limit is None else LossDetector(self.limit, max(rows_a_second / rate, LEAST_RUN))
         known = manifest.get("metrics", {}).get(self.metric)
         self.expected = known if known is not None else measure(self.metric, prediction, value).value
@@ -105,65 +114,78 @@ class Monitor:
 
     def observe(self, log: PredictionLog, now: datetime | None = None) -> Observation:
         """Read the windows that have closed and the labels that have come since the last look."""
-        labelled = log.labelled(self._cursor)
-        payloads = []
         self._changed = {}
-        for start, rows in self._closed(log, now or datetime.now(UTC)):
-            payloads += self._read(start, rows)
-        payloads += self._learn(labelled)
+        extent = log.extent()
+        if extent is None:
+            return Observation([], [])
+        now = now or datetime.now(UTC)
+        newest = (min(extent[1], now) if self.settings.model.time else now).timestamp()
+        labelled = log.labelled(self._cursor)
+        oldest = extent[0].timestamp()
+        payloads = self._read_closed(log, oldest, newest)
         self._refresh(log, labelled)
+        payloads += self._learn(labelled, oldest, newest)
         self._cursor = labelled.cursor
         return Observation(payloads, list(self._changed.values()))
 
-    def commit(self, store: WatchStore) -> None:
+    def commit(self) -> None:
         """Keep the readings and the memory of the last look; the caller has appended its payloads before."""
-        store.save(self.model, list(self._changed.values()), self.memory())
+        self._store.save(self.model, list(self._changed.values()), self.memory())
         self._changed = {}
 
     def memory(self) -> bytes:
         """Give what a restarted watcher goes on from."""
-        newest = sorted(self._pending)[-PENDING:]
-        self._pending = {key: self._pending[key] for key in newest}
         data = {
             "schema": MEMORY,
             "version": self.version,
             "window": self.window,
             "next": self._next,
             "cursor": self._cursor,
+            "arrived": self._arrived,
+            "of": self._of,
             "drift": self.drift.state(),
             "loss": self.loss.state() if self.loss else None,
-            "pending": [encode_reading(reading) for reading in self._pending.values()],
+            "pace": self.pace.state(),
         }
         return json.dumps(data, separators=(",", ":")).encode()
 
     def _recall(self, data: dict[str, Any]) -> None:
-        if data["schema"] != MEMORY:
-            raise ValueError(f"the watcher's memory has schema {data['schema']}, this trilho reads {MEMORY}")
-        self._cursor = data["cursor"]
-        if data["next"] is not None:
+        self._cursor, self._arrived = data.get("cursor", 0), data.get("arrived")
+        if data.get("next") is not None:
             self._next = int(data["next"] * data["window"] // self.window)
-        for reading in map(decode_reading, data["pending"]):
-            self._pending[reading.window_start, reading.version] = reading
-        if data["version"] != self.version or data["window"] != self.window:
+        of = data.get("of", {})
+        if data["schema"] != MEMORY or data["version"] != self.version or data["window"] != self.window:
             return
-        self.drift.restore(data["drift"])
-        if self.loss and data["loss"]:
+        if of["drift"] == self._of["drift"]:
+            self.drift.restore(data["drift"])
+        if self.loss and of["loss"] == self._of["loss"]:
             self.loss.restore(data["loss"])
+            self.pace.restore(data["pace"])
 
     # ---- windows -------------------------------------------------------------------------------------------------
 
-    def _closed(self, log: PredictionLog, now: datetime) -> Iterator[tuple[float, Columns]]:
-        """Give start and rows of each closed window that has rows, a bounded number of windows at a time."""
-        extent = log.extent()
-        if extent is None:
-            return
+    def _read_closed(self, log: PredictionLog, oldest: float, newest: float) -> list[AlarmRaised]:
+        """Read the windows that have closed, the first of them together with the rows that came late."""
+        arrived, payloads, late = log.newest(), [], None
         if self._next is None:
-            self._next = int(extent[0].timestamp() // self.window)
-        newest = min(extent[1], now) if self.settings.model.time else now
-        end, at_once = int(newest.timestamp() // self.window), AT_ONCE
+            self._next = int(oldest // self.window)
+        if self._arrived is None:  # nothing was read before that a row could be late for
+            self._arrived = arrived
+        else:
+            late = self._arrived, moment(self._next * self.window)
+        for start, rows in self._closed(log, newest, arrived):
+            payloads += self._read(start, rows, _until(log.late(*late), arrived) if late else None)
+            late, self._arrived = None, arrived
+        return payloads
+
+    def _closed(self, log: PredictionLog, newest: float, arrived: int) -> Iterator[tuple[float, Columns]]:
+        """Give start and rows of each closed window that has rows, a bounded number of windows at a time."""
+        assert self._next is not None
+        grace = max(GRACE * self.window, LEAST_GRACE) if self.settings.model.time else LEAST_GRACE
+        end, at_once = int((newest - min(grace, self.window)) // self.window), AT_ONCE
         while self._next < end:
             stop = min(self._next + at_once, end)
-            rows = log.rows(moment(self._next * self.window), moment(stop * self.window))
+            rows = _until(log.rows(moment(self._next * self.window), moment(stop * self.window)), arrived)
             windows = (np.asarray(rows["_time"], np.float64) // self.window).astype(np.int64)
             for k in np.unique(windows):
                 picked = windows == k
@@ -171,9 +193,9 @@ class Monitor:
             at_once = AT_ONCE if len(windows) else min(at_once * 2, MOST_AT_ONCE)
             self._next = stop
 
-    def _read(self, start: float, rows: Columns) -> list[AlarmRaised]:
-        own = np.asarray(rows["_version"]) == self.version
-        found = self.drift.update(self._profile(rows, own))
+    def _read(self, start: float, rows: Columns, late: Columns | None) -> list[AlarmRaised]:
+        profiles = [self._profile(part) for part in (rows, late) if part is not None]
+        found = self.drift.update(add(*profiles))
         span = iso(start), iso(start + self.window)
         alarms = [self._drift_alarm(found, *span)] if found.alarm else []
         features = [
@@ -181,14 +203,16 @@ class Monitor:
             for c in sorted(found.causes, key=lambda c: self.drift.names.index(c.feature))
         ]
         reading = Reading(
-            model=self.model, version=self.version, window_start=span[0], window_end=span[1], rows=len(own),
+            model=self.model, version=self.version, window_start=span[0], window_end=span[1], rows=len(rows["_time"]),
             evidence=found.evidence, threshold=found.threshold, features=features, metric=self.metric,
-            expected=self.expected, alarms=[alarm.alarm for alarm in alarms],
+            expected=self.expected, late=len(late["_time"]) if late is not None else 0,
+            alarms=[alarm.alarm for alarm in alarms],
         )  # fmt: skip
         self._measure(reading, rows)
         return alarms
 
-    def _profile(self, rows: Columns, own: NDArray[np.bool_]) -> Profile:
+    def _profile(self, rows: Columns) -> Profile:
+        own = np.asarray(rows["_version"]) == self.version
         nulls = np.full(len(own), None, object)
         columns = {f.name: rows.get(f.name, nulls) for f in self.drift.reference.features}
         columns[PREDICTION] = np.asarray(rows["_prediction"])[own]
@@ -202,14 +226,14 @@ class Monitor:
 
     # ---- labels --------------------------------------------------------------------------------------------------
 
-    def _learn(self, labelled: Labelled) -> list[AlarmRaised]:
+    def _learn(self, labelled: Labelled, oldest: float, newest: float) -> list[AlarmRaised]:
         """Show the loss detector the new labels of this version; at most one alarm for a look."""
         own = (labelled.version == self.version) & np.isfinite(labelled.value)
         if self.loss is None or self.limit is None or not own.any():
             return []
         time = labelled.time[own]
         lost = losses(self.loss_name, labelled.prediction[own], labelled.value[own])
-        first = self.loss.update_many(lost)
+        first = self.loss.update_many(lost, self.pace.weigh(np.clip(time, oldest, newest)))
         if first is None:
             return []
         start = float(time[first] // self.window) * self.window
@@ -228,40 +252,38 @@ class Monitor:
 
     def _mark(self, alarm: AlarmRaised) -> None:
         key = alarm.window_start, self.version
-        reading = self._changed.get(key) or self._pending.get(key)
+        stored = self._store.readings(self.model, since=alarm.window_start, until=alarm.window_end)
+        reading = self._changed.get(key) or next((x for x in stored if x.version == self.version), None)
         if reading is not None and alarm.alarm not in reading.alarms:
-            self._keep(replace(reading, alarms=[*reading.alarms, alarm.alarm]), key in self._pending)
+            self._changed[reading.window_start, reading.version] = replace(
+                reading, alarms=[*reading.alarms, alarm.alarm]
+            )
 
     def _refresh(self, log: PredictionLog, labelled: Labelled) -> None:
         """Measure again the windows whose labels came after they were read, neighbours in one reading of the log."""
-        touched = set(np.unique(labelled.time // self.window).astype(np.int64).tolist())
-        fresh = {key for key in self._changed if key[1] == self.version}
-        waiting: dict[int, list[Reading]] = {}
-        for key, reading in self._pending.items():
-            k = int(datetime.fromisoformat(reading.window_start).timestamp() // self.window)
-            if k in touched and key not in fresh:
-                waiting.setdefault(k, []).append(reading)
-        for first, last in _runs(sorted(waiting)):
-            rows = log.rows(moment(first * self.window), moment((last + 1) * self.window))
-            windows = np.asarray(rows["_time"], np.float64) // self.window
-            for k in range(first, last + 1):
-                part = {name: column[windows == k] for name, column in rows.items()}
-                for reading in waiting[k]:
-                    self._measure(reading, part)
+        fresh = set(self._changed)
+        touched = np.unique(labelled.time // self.window).astype(np.int64).tolist()
+        for first, last in _runs(touched):
+            span = first * self.window, (last + 1) * self.window
+            found = self._store.readings(self.model, since=iso(span[0]), until=iso(span[1]))
+            old = [x for x in found if (x.window_start, x.version) not in fresh]
+            if old:
+                rows = log.rows(moment(span[0]), max(_second(x.window_end) for x in old))
+                time = np.asarray(rows["_time"], np.float64)
+            for reading in old:
+                start, end = _second(reading.window_start).timestamp(), _second(reading.window_end).timestamp()
+                within = (time >= start) & (time < end)
+                self._measure(reading, {name: column[within] for name, column in rows.items()})
 
     def _measure(self, reading: Reading, rows: Columns) -> None:
         own = np.asarray(rows["_version"]) == reading.version
         value, prediction = np.asarray(rows["_value"], np.float64)[own], np.asarray(rows["_prediction"])[own]
         found = measure(reading.metric, prediction, value)
-        measured = replace(reading, value=found.value, low=found.low, high=found.high, labelled=found.rows)
-        self._keep(measured, bool(np.isnan(value).any()))
-
-    def _keep(self, reading: Reading, pending: bool) -> None:
-        key = reading.window_start, reading.version
-        self._changed[key] = reading
-        self._pending.pop(key, None)
-        if pending:
-            self._pending[key] = reading
+        measured = replace(
+            reading, rows=len(own), own=int(own.sum()), value=found.value, low=found.low, high=found.high,
+            labelled=found.rows,
+        )  # fmt: skip
+        self._changed[reading.window_start, reading.version] = measured
 
     def _alarm(
         self,
@@ -281,6 +303,16 @@ class Monitor:
 
 def _plain(feature: str) -> str:
     return "predictions" if feature == PREDICTION else feature
+
+
+def _second(time: str) -> datetime:
+    return datetime.fromisoformat(time)
+
+
+def _until(rows: Columns, arrived: int) -> Columns:
+    """Leave out the rows that arrived since the look began: for the next one they are late."""
+    there = np.asarray(rows["_row"]) <= arrived
+    return rows if there.all() else {name: column[there] for name, column in rows.items()}
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:

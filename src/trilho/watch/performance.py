@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Z = 1.959964
+LARGEST = 1e30  # a model that answers with more is as wrong as can be, and sums of squares must stay numbers
 METRICS = ("mae", "rmse", "roc_auc", "brier", "log_loss", "accuracy")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric on some rows; `value` is None where it is not defined (no rows; an AUC of one class)."""
+    """A metric on some rows; `value` is None where it is not defined (no rows; an AUC of one class), and the interval
+    where there is only one."""
 
     value: float | None
     low: float | None
@@ -40,6 +42,12 @@ def measure(metric: str, prediction: Floats, value: Floats) -> Measure:
     rows = len(value)
     if rows == 0:
         return Measure(None, None, None, 0)
+    found = _measure(metric, prediction, value)
+    return found if rows > 1 else Measure(found.value, None, None, rows)
+
+
+def _measure(metric: str, prediction: Floats, value: Floats) -> Measure:
+    rows = len(value)
     if metric == "roc_auc":
         return _roc_auc(prediction, value)
     if metric == "accuracy":
@@ -52,6 +60,7 @@ def measure(metric: str, prediction: Floats, value: Floats) -> Measure:
 
 def losses(metric: str, prediction: Floats, value: Floats) -> Floats:
     """Give each row's loss; the metric (for rmse, its square) is their mean."""
+    prediction, value = np.clip(prediction, -LARGEST, LARGEST), np.clip(value, -LARGEST, LARGEST)
     if metric == "mae":
         return np.abs(value - prediction)
     if metric == "log_loss":
@@ -61,7 +70,7 @@ def losses(metric: str, prediction: Floats, value: Floats) -> Floats:
 
 
 def _mean(x: Floats) -> tuple[float, float]:
-    return float(x.mean()), float(x.std(ddof=1)) / len(x) ** 0.5 if len(x) > 1 else float("inf")
+    return float(x.mean()), float(x.std(ddof=1)) / len(x) ** 0.5 if len(x) > 1 else 0.0
 
 
 def _accuracy(prediction: Floats, value: Floats) -> Measure:

@@ -10,7 +10,10 @@ orders), and windows that differ by nature (seasons, weather). Both show in the 
   by no more than a quarter of the number of reference windows: a window further out than all of B happens by chance
   once in B + 1.
 
-In both, the reference itself is a sample, which a margin on the tolerance accounts for.
+In both, the reference itself is a sample, which a margin on the tolerance accounts for, and a window never counts for
+more rows than the reference's windows had. What all rows of a window share (a day's weather) weighs the more, the more
+rows there are, and windows of a hundred rows cannot show what it does to those of ten thousand. With its evidence
+scaled down, a large window counts, by Jensen's inequality, at most as much as small ones drawn from it on average.
 """
 
 from __future__ import annotations
@@ -41,12 +44,14 @@ Learnt = Literal["rows", "windows", "floor", "given", "shown"]
 @dataclass(frozen=True)
 class Allowance:
     """What one feature may do: `tolerance` in total variation, `kappa` the evidence a row counts for, `cap` the most
-    that one window may multiply the evidence by, `special` the largest share allowed in each special bin."""
+    that one window may multiply the evidence by, `rows` the most rows that one window counts for, `special` the largest
+    share allowed in each special bin."""
 
     q: Floats
     tolerance: float
     kappa: float
     cap: float
+    rows: float
     special: Floats
     learnt: Learnt
 
@@ -97,17 +102,19 @@ def allowance(feature: Feature, features: int, tolerance: float | Literal["auto"
     n, size = float(feature.counts.sum()), len(feature.labels)
     q: Floats = np.asarray((feature.counts + 1 / size) / (n + 1), np.float64)
     deff = design_effect(blocks, q) if len(blocks) >= SOME_WINDOWS else 1.0
+    most = float(np.median(blocks.sum(1))) if len(blocks) else n
     again = 0.5 * float(np.abs(feature.counts - feature.inside).sum()) / n  # known rows that come back are no drift
 
     def allowed(natural: float, kappa: float, cap: float, learnt: Learnt) -> Allowance:
         within = min(natural + again + margin(q, n * kappa, features), 1.0)
-        return Allowance(q, within, kappa, cap, _special(feature, q, within, n * kappa), learnt)
+        rows = np.inf if learnt == "given" else most  # whoever gives a tolerance says how far windows may move
+        return Allowance(q, within, kappa, cap, rows, _special(feature, q, within, n * kappa), learnt)
 
     if tolerance != "auto":
         return allowed(tolerance, 1 / deff, np.inf, "given")
     if len(blocks) < ENOUGH_WINDOWS:
         return allowed(FLOOR, 1 / deff, np.inf, "floor")
-    if slowness(blocks, q) < SLOW and np.median(blocks.sum(1)) / deff >= EFFECTIVE_ROWS:
+    if slowness(blocks, q) < SLOW and most / deff >= EFFECTIVE_ROWS:
         return allowed(FLOOR + spread(blocks, q, deff), 1 / deff, np.inf, "rows")
     natural = spread(blocks, q, 1.0) * len(blocks) / (len(blocks) - 1)
     return allowed(FLOOR + natural, 1.0, (len(blocks) + 1) / 4, "windows")

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
 
 def moment(seconds: float) -> datetime:
-    """Give a time in seconds since 1970 as a datetime in UTC, also one before 1970."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    """Give a time in seconds since 1970 as a datetime in UTC, also one before 1970.
+
+    The window of a row of the year 1 begins before there are datetimes; a caller's clock must not stop the watcher.
+
+    >>> moment(-7e10) == FIRST, moment(3e11) == LAST
+    (True, True)
+    """
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return FIRST if seconds < 0 else LAST
 
 
 def iso(seconds: float) -> str:
