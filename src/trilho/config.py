@@ -219,7 +219,7 @@ class Settings(Table):
     """The whole of trilho.toml."""
 
     timezone: Annotated[str, BeforeValidator(_zone)] = "UTC"
-    """The zone of times without one."""
+    """The zone in which the console shows event times; a time without a zone is taken as UTC."""
     home: str = ".trilho"
     """Where this machine keeps journal, artifacts and logs, from the project's folder; projects with one home
     share one journal. TRILHO_HOME overrides it."""

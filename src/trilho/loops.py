@@ -7,17 +7,23 @@ between two lines and the next pass, in whatever process, goes on from the recor
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Callable
+import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trilho.core import records as r
+from trilho.core.files import write_whole
 from trilho.core.lease import Lease
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState
 from trilho.core.readings import EndpointStatus
+from trilho.data.labels import source_files
+from trilho.errors import TrilhoError
+from trilho.pipeline.execute import Stopped
 from trilho.project import OnTask, Project, TrainOutcome
 from trilho.release import rollout
 from trilho.retrain import loop, trigger
@@ -26,7 +32,7 @@ from trilho.watch import incident
 from trilho.watch.alert import Outbox
 from trilho.watch.monitor import Monitor
 
-Tell = Callable[[str], None]
+log = logging.getLogger("trilho")
 
 
 class ServeLoop:
@@ -55,7 +61,8 @@ class ServeLoop:
         if under_way is None:
             return
         stats = self.supervisor.stats_since_share()
-        payload = rollout.advance(under_way, stats, self.project.settings.serve, datetime.now(UTC))
+        failed = self.supervisor.failed_starts(under_way.version)
+        payload = rollout.advance(under_way, stats, self.project.settings.serve, datetime.now(UTC), *failed)
         if payload is not None:
             try:
                 self.project.journal.append(payload, actor="trilho", expect=head)
@@ -79,6 +86,7 @@ class WatchLoop:
         self.outbox = Outbox(project.home / "watch.sqlite", project.settings.watch.alerts, console)
         self._monitor: Monitor | None = None
         self._label_files: dict[str, int] = {}
+        self._calm_at = -1  # the mark of the readings in which open incidents were last looked for calm
         self._lease = Lease(project.home / "watch" / f"{project.name}.lease", f"{project.name} is being watched")
 
     def once(self) -> list[r.AlarmRaised]:
@@ -107,19 +115,21 @@ class WatchLoop:
         seen = monitor.observe(project.log)
         alarms = [x for x in seen.payloads if isinstance(x, r.AlarmRaised) and x.alarm not in state.alarms]
         self._respond(state, alarms)
-        monitor.commit(project.watch_store)
+        monitor.commit()
         self._tell_progress(labels.served, labels.labelled)
         return alarms
 
     def _load_labels(self) -> None:
         """Load the label table of `[labels] source`, when one of its files has changed."""
-        source = self.project.settings.labels.source
-        if source is None:
+        files = source_files(self.project.settings, self.project.folder)
+        stamps = {str(path): path.stat().st_mtime_ns for path in files}
+        if stamps == self._label_files:
             return
-        stamps = {str(path): path.stat().st_mtime_ns for path in self.project.folder.glob(source)}
-        if stamps != self._label_files:
+        self._label_files = stamps
+        try:
             self.project.load_labels()
-            self._label_files = stamps
+        except TrilhoError as error:  # a bad label table must not end the watch; it is read again when it changes
+            log.error("labels of %s: %s", self.project.name, error)
 
     def _monitor_of(self, state: ModelState) -> Monitor:
         assert state.champion is not None
@@ -129,7 +139,7 @@ class WatchLoop:
                 state.champion,
                 self.project.package(state.champion),
                 self.project.settings,
-                self.project.watch_store.memory(self.project.name),
+                self.project.watch_store,
             )
         return self._monitor
 
@@ -140,14 +150,15 @@ class WatchLoop:
         """
         project = self.project
         payloads: list[r.Payload] = [*alarms, *incident.respond(state, alarms), *incident.close_outlived(state)]
-        if state.open_incidents and not alarms:
-            payloads += incident.close_calm(state, project.watch_store.readings(project.name)[-incident.CALM_WINDOWS :])
+        store, mark = project.watch_store, project.watch_store.mark(project.name)
+        if state.open_incidents and not alarms and mark != self._calm_at:
+            payloads += incident.close_calm(state, store.readings(project.name, last=incident.LOOK_BACK))
         if payloads:
             project.journal.append(*payloads, actor="trilho")
+        self._calm_at = mark
         head = project.journal.head().seq
         state = project.state()
-        extent = project.log.extent()
-        fired = trigger.decide(state, project.settings, alarms, extent[1] if extent else None)
+        fired = trigger.decide(state, project.settings, alarms, project.data_time())
         if fired is not None:
             with suppress(Conflict):  # somebody else decided; the next pass asks again
                 project.journal.append(fired, actor="trilho", expect=head)
@@ -156,25 +167,24 @@ class WatchLoop:
     def deliver(self) -> None:
         """Send the alerts that are due; those that fail are tried again later."""
         sent = self.outbox.deliver(self.project.name, datetime.now(UTC))
-        if sent:
-            self.project.journal.append(*sent, actor="trilho")
+        recorded = {alert.alert for _, alert in self.project.state().alerts}  # by a process that was killed just then
+        new = [alert for alert in sent if alert.alert not in recorded]
+        if new:
+            self.project.journal.append(*new, actor="trilho")
 
     def _tell_progress(self, served: int, labelled: int) -> None:
         path = self.project.home / "watch" / f"{self.project.name}.json"
-        path.parent.mkdir(exist_ok=True)
         text = json.dumps({"schema": 1, "served": served, "labelled": labelled, "time": datetime.now(UTC).isoformat()})
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(text)
-        draft.replace(path)
+        write_whole(path, text)
 
 
 class RetrainLoop:
     """Carries out the retraining that a trigger asked for: train, judge, and release on `pass`."""
 
-    def __init__(self, project: Project, tell: Tell = lambda _line: None, on_task: OnTask | None = None) -> None:
+    def __init__(self, project: Project, on_task: OnTask | None = None, stop: threading.Event | None = None) -> None:
         self.project = project
-        self.tell = tell
         self.on_task = on_task
+        self._stop = stop
         self._actor: str | None = None
         name = project.name
         self._lease = Lease(project.home / "watch" / f"{name}.retrain.lease", f"{name} is being retrained")
@@ -182,13 +192,16 @@ class RetrainLoop:
     def once(self) -> r.RetrainingEnded | None:
         """Carry out the retraining under way, if there is one, to its end.
 
-        Raises Unreachable while another process carries it out.
+        One that is told to stop stays open, and the next process carries it on. Raises Unreachable while another
+        process carries it out.
         """
         if self.project.state().retraining is None:
             return None
         self._lease.take()
         try:
             return self._carry_out()
+        except Stopped:
+            return None
         finally:
             self._lease.release()
 
@@ -199,11 +212,12 @@ class RetrainLoop:
         by_hand = state.retraining.cause == trigger.PERSON
         self._actor = None if by_hand else "trilho"
         ended = loop.carry_out(state.retraining, self.project.name, self._train, self._release, state)
-        self.project.journal.append(ended, actor="trilho")
+        said = ended.note.partition("\n")[0]  # a step's traceback is in its run's log
+        self.project.journal.append(replace(ended, note=said), actor="trilho")
         return ended
 
     def _train(self, cause: str) -> TrainOutcome:
-        return self.project.train(trigger=cause, on_task=self.on_task, actor=self._actor)
+        return self.project.train(trigger=cause, on_task=self.on_task, actor=self._actor, stop=self._stop)
 
     def _release(self, version: int, why: str) -> None:
         self.project.release(version, why=why, actor=self._actor)

@@ -13,9 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from trilho.console.serve import ConsoleServer
+from trilho.core.files import write_whole
+from trilho.core.lease import Lease
 from trilho.errors import TrilhoError, UsageError
 from trilho.loops import RetrainLoop, ServeLoop, WatchLoop, activity
 from trilho.project import Project
@@ -26,6 +29,7 @@ TICK_SECONDS = 0.1
 LOOK_SECONDS = 0.02
 IDLE_SECONDS = 2.0
 SLOWEST_SECONDS = 30.0
+LOG_BYTES = 4 * 2**20
 
 
 class Platform:
@@ -42,8 +46,10 @@ class Platform:
             )
         self.projects = list(projects)
         self.home = homes.pop()
+        self._lease = Lease(self.home / "platform.lease", f"the platform of {self.home} is run")
         self._threads: list[threading.Thread] = []
         self._fatal: TrilhoError | None = None
+        self._alone = f"serve {self.projects[0].name}" if len(self.projects) == 1 else None
 
     def run(
         self,
@@ -58,18 +64,20 @@ class Platform:
     ) -> None:
         """Run until `stop` is set, then end everything that was started. `ready` gets the console's address."""
         self.home.mkdir(parents=True, exist_ok=True)
+        if watch:
+            self._lease.take()  # before anything is started, so that a second platform leaves the first as it is
         self._log_to(self.home / "platform.log")
         server = ConsoleServer(ProjectSource(self.projects), host=host, port=port) if console else None
-        address = server.start() if server else ""
         loops = [ServeLoop(project) for project in self.projects] if serve else []
         try:
+            address = server.start() if server else ""
             for loop in loops:
                 loop.once()  # what makes serving impossible, such as another process that serves, is known at once
                 self._thread(f"serve {loop.project.name}", stop, loop.once, TICK_SECONDS)
             if watch:
                 for project in self.projects:
                     self._watch(project, address, stop)
-            self._announce(address)
+                self._announce(address)
             ready(address)
             stop.wait()
         finally:
@@ -79,7 +87,7 @@ class Platform:
             raise self._fatal
 
     def _watch(self, project: Project, console: str, stop: threading.Event) -> None:
-        watch, retrain = WatchLoop(project, console), RetrainLoop(project, tell=log.info)
+        watch, retrain = WatchLoop(project, console), RetrainLoop(project, stop=stop)
         pace = _Pace(project.home / "log" / project.name)
 
         def look() -> None:
@@ -101,11 +109,10 @@ class Platform:
             try:
                 once()
                 wait = pause_seconds
-            except UsageError as error:  # settings that cannot be followed: to go on trying would hide it
-                self._fatal = error
-                log.error("%s: %s; stopping", name, error)
-                stop.set()
             except TrilhoError as error:
+                if isinstance(error, UsageError) and name == self._alone:
+                    self._fatal = error  # its only endpoint cannot be served as configured: to try on would hide it
+                    stop.set()
                 wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
                 log.error("%s: %s; again in %.0f s", name, " ".join(str(error).splitlines()), wait)
             except Exception:
@@ -114,10 +121,10 @@ class Platform:
 
     def _announce(self, address: str) -> None:
         path = self.home / "platform.json"
-        draft = path.with_suffix(".new")
         now = datetime.now(UTC).isoformat()
-        draft.write_text(json.dumps({"schema": 1, "pid": os.getpid(), "address": address, "started": now}))
-        draft.replace(path)
+        models = [project.name for project in self.projects]
+        found = {"schema": 1, "pid": os.getpid(), "address": address, "started": now, "models": models}
+        write_whole(path, json.dumps(found))
 
     def _end(self, loops: list[ServeLoop], server: ConsoleServer | None) -> None:
         for thread in self._threads:
@@ -126,13 +133,22 @@ class Platform:
             loop.stop()
         if server is not None:
             server.stop()
-        (self.home / "platform.json").unlink(missing_ok=True)
+        if self._lease.taken:
+            (self.home / "platform.json").unlink(missing_ok=True)
+        self._lease.release()
 
     def _log_to(self, path: Path) -> None:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s: %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
+
+
+class _LogFile(RotatingFileHandler):
+    """A bounded log; a full disk loses lines of it, and says nothing of that where people read."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
+        """Go on without."""
 
 
 class _Pace:

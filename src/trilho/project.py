@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -98,7 +99,10 @@ class Project:
     def log(self) -> LocalPredictionLog:
         """What was served, and the labels that came."""
         return LocalPredictionLog(
-            self.home / "log" / self.name, self.settings.model.time, join_columns(self.settings) or None
+            self.home / "log" / self.name,
+            self.settings.model.time,
+            join_columns(self.settings) or None,
+            binary=self.settings.model.task == "classification",
         )
 
     @cached_property
@@ -151,10 +155,17 @@ class Project:
 
     # ---- train -------------------------------------------------------------------------------------------------
 
-    def train(self, trigger: str = "a person", on_task: OnTask | None = None, actor: str | None = None) -> TrainOutcome:
+    def train(
+        self,
+        trigger: str = "a person",
+        on_task: OnTask | None = None,
+        actor: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> TrainOutcome:
         """Run the training pipeline, register what it leaves as a version, and judge it.
 
         A run that fails leaves its records and logs and nothing else; the next one repeats only what was unfinished.
+        Raises Stopped, with nothing left running, soon after `stop` is set.
         """
         from trilho.train.run import TrainContext, train
 
@@ -182,10 +193,12 @@ class Project:
                 on_task=on_task or (lambda _task: None),
                 datasets=frozenset(state.datasets),
                 running=tuple(x.id for x in state.runs.values() if x.state == "running"),
+                stop=stop,
             )
         )
         if result.package is None or result.dataset is None or result.predictions is None:
-            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=result.error)
+            error = result.problem.fact if result.problem is not None else None  # whoever shows it gives the hint
+            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=error)
         version = self._register(result, result.package, result.dataset, actor)
         verdict, reason = self._judge(result, result.predictions, version, champion, actor)
         return TrainOutcome(
@@ -248,6 +261,7 @@ class Project:
             Predictions.read(result.champion_predictions) if result.champion_predictions else None,
             self.settings.gate,
             self.settings.model.task,
+            result.candidates,
         )
         number = champion.number if champion else None
         self.record(r.GateJudged(model=self.name, version=version, champion=number, verdict=verdict, evidence=evidence))
@@ -275,6 +289,7 @@ class Project:
             _require_pass(target)
         if self.settings.gate.approval:
             approve.require(state, target)
+        self.package(version)  # it may have been freed
         payloads = rollout.start(state, version, self.settings.serve, why)
         return Plan(lines=rollout.explain(state, version, self.settings.serve), payloads=payloads)
 
@@ -283,13 +298,16 @@ class Project:
         return self._carry_out(lambda: self.plan_release(version, why, force), actor)
 
     def plan_rollback(self, why: str = "") -> Plan:
-        """Say what rolling back would do: the version that served before serves again, at once."""
+        """Say what rolling back would do: the version that served before serves again, once its server is ready."""
         from trilho.release import rollout
 
-        return Plan(lines=rollout.explain_rollback(self.state()), payloads=[rollout.rollback(self.state(), why)])
+        payload = rollout.rollback(self.state(), why)
+        if isinstance(payload, r.ChampionRestored):
+            self.package(payload.version)  # it may have been freed
+        return Plan(lines=rollout.explain_rollback(self.state()), payloads=[payload])
 
     def rollback(self, why: str = "") -> Plan:
-        """Put the version that served before back, at once."""
+        """Put the version that served before back, as soon as its server is ready."""
         return self._carry_out(lambda: self.plan_rollback(why))
 
     def plan_move(self, move: str, why: str = "") -> Plan:
@@ -334,6 +352,11 @@ class Project:
         from trilho.data.labels import append_labels
 
         return append_labels(self.settings, self.folder, self.home / "log" / self.name, file)
+
+    def data_time(self) -> datetime | None:
+        """Give the newest event time that was served, at most the present: a wrong clock must not move it ahead."""
+        extent = self.log.extent()
+        return min(extent[1], datetime.now(UTC)) if extent else None
 
     def readings(self) -> list[Reading]:
         """Give all readings, oldest first."""

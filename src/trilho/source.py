@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from trilho.config import Settings
@@ -14,15 +15,20 @@ from trilho.project import Project
 
 
 class ProjectSource:
-    """The console's Source over projects that share a home."""
+    """The console's Source over projects that share a home; without `others`, over theirs alone."""
 
-    def __init__(self, projects: Sequence[Project]) -> None:
+    def __init__(self, projects: Sequence[Project], *, others: bool = True) -> None:
+        self._others = others
         self._projects = {project.name: project for project in projects}
         self._first = projects[0]
+        self._readings: dict[str, tuple[int, dict[tuple[str, int], Reading]]] = {}
 
     def state(self) -> State:
         """Give the journal's fold."""
-        return self._first.reader.state()
+        state = self._first.reader.state()
+        if self._others:
+            return state
+        return replace(state, models={name: model for name, model in state.models.items() if name in self._projects})
 
     def head(self) -> str:
         """Give the journal's head, position and hash."""
@@ -33,8 +39,16 @@ class ProjectSource:
         return sorted({*self._projects, *self.state().models})
 
     def readings(self, model: str) -> Sequence[Reading]:
-        """Give a model's readings, oldest first."""
-        return self._first.watch_store.readings(model)
+        """Give a model's readings, oldest first; only those that have changed since are read anew."""
+        store = self._first.watch_store
+        newest, (mark, known) = store.mark(model), self._readings.get(model, (0, {}))
+        if newest < mark:  # another file
+            mark, known = 0, {}
+        if newest != mark:
+            changed = {(x.window_start, x.version): x for x in store.readings(model, after=mark)}
+            known = dict(sorted({**known, **changed}.items()))
+            self._readings[model] = newest, known
+        return list(known.values())
 
     def labels(self, model: str) -> LabelStatus | None:
         """Say how far labels have arrived."""

@@ -326,6 +326,7 @@ def test_a_state_is_read_on_and_never_changed_once_given(journal: LocalJournal) 
     after = reader.state()
     assert list(before.model("m").versions) == [1]
     assert list(after.model("m").versions) == [1, 2]
+    assert after.model("m").versions[1] is before.model("m").versions[1]  # a record costs no copy of what was before
     assert reader.state() is after
     assert after == StateReader(journal).state()
 

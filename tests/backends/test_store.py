@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from trilho.backends.local import store as local_store
 from trilho.backends.local.store import LocalStore
 from trilho.core.digest import digest_path
 from trilho.errors import DataError
@@ -124,6 +125,32 @@ def test_collection_spares_what_is_young(store: LocalStore, tmp_path: Path) -> N
     os.utime(store.path(digest), (time.time() - 7200, time.time() - 7200))
     assert store.gc(set(), dry_run=True, spare=timedelta(hours=1)) == [(digest, 1)]
     store.put(tmp_path / "a")  # in use again
+    assert store.gc(set(), dry_run=True, spare=timedelta(hours=1)) == []
+
+
+def test_collection_spares_what_is_used_while_it_looks(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = []
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+        digests.append(store.put(tmp_path / name))
+        os.utime(store.path(digests[-1]), (time.time() - 7200, time.time() - 7200))
+    measure = local_store._size
+
+    def measured(place: Path) -> int:
+        store.use(digests[0])  # by a run that finds it finished, after the collection chose it
+        return measure(place)
+
+    monkeypatch.setattr(local_store, "_size", measured)
+    assert store.gc(set(), dry_run=False, spare=timedelta(hours=1)) == [(digests[1], 1)]
+    assert [store.use(digest) for digest in digests] == [True, False]
+
+
+def test_the_copy_of_an_old_folder_is_young(store: LocalStore, tmp_path: Path) -> None:
+    source = folder(tmp_path / "package")
+    os.utime(source, (time.time() - 7200, time.time() - 7200))
+    store.put(source)
     assert store.gc(set(), dry_run=True, spare=timedelta(hours=1)) == []
 
 

@@ -74,6 +74,25 @@ def test_a_port_in_use_is_told(trilho: Verb, tmp_path: Path) -> None:
     assert len(err.splitlines()) == 2
 
 
+def test_a_second_platform_leaves_the_first_as_it_is(trilho: Verb, tmp_path: Path) -> None:
+    trilho("-C", str(tmp_path), "init", "rides")
+    folder = str(tmp_path / "rides")
+    process = started("-C", folder, "up", "--json")
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        announced = tmp_path / "rides" / ".trilho" / "platform.json"
+        before = json.loads(announced.read_text())
+        assert (before["pid"], before["models"]) == (process.pid, ["rides"])
+        second = trilho("-C", folder, "up")
+        assert (second.code, str(process.pid) in second.err) == (5, True)
+        assert json.loads(announced.read_text()) == before
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert not announced.exists()
+
+
 def test_two_projects_with_one_name_are_refused(trilho: Verb, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

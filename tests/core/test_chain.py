@@ -112,7 +112,14 @@ def test_a_cut_tail_is_found_by_an_anchor_only() -> None:
     assert verify(rows, anchor).tail_proven
     assert verify(rows[:3]).problem is None
     assert not verify(rows[:3]).tail_proven
+    assert verify(rows[:3]).proven is None
     assert verify(rows[:3], anchor).problem == "the tail was cut: 3 records, anchored at 5"
+
+
+def test_an_older_anchor_proves_no_more_than_what_it_saw() -> None:
+    rows = chain(5)
+    proof = verify(rows[:4], Head(3, rows[2][2]))
+    assert (proof.problem, proof.proven, proof.tail_proven) == (None, 3, False)
 
 
 def test_a_rewritten_history_does_not_meet_its_anchor() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from trilho.core.journal import GENESIS, Record, seal, unseal
-from trilho.core.projection import ModelState, fold
+from trilho.core.projection import ModelState, State, fold
 from trilho.core.records import (
     ChampionRestored,
     IncidentClosed,
@@ -15,6 +18,7 @@ from trilho.core.records import (
     RolloutStarted,
     RolloutStepped,
     VersionPackaged,
+    VersionPinned,
     decode,
 )
 
@@ -106,5 +110,44 @@ def test_a_record_of_a_newer_kind_is_passed_over() -> None:
     made = records(packaged(1), IncidentClosed(model="m", incident="i", reason=""))
     newer = unseal(2, made[1].text.replace("incident.closed", "incident.sung"), made[1].hash)
     state = fold([made[0], newer])
-    assert state.seq == 2
+    assert (state.seq, state.unknown) == (2, 1)
     assert list(state.model("m").versions) == [1]
+
+
+@pytest.mark.parametrize(
+    "kind", sorted({"dataset.versioned", "run.started", "version.packaged", "rollout.started", "incident.opened"})
+)
+def test_what_hangs_on_a_record_of_a_newer_kind_is_passed_over_too(kind: str) -> None:
+    golden = json.loads((Path(__file__).parent / "records_v1.json").read_text())
+    made = records(*(decode(x["type"], x["version"], x["data"]) for x in golden))
+    newer = [replace(x, payload=None) if x.type == kind else x for x in made]
+    state = fold(newer)
+    assert state.seq == len(made)
+    assert state.unknown >= sum(x.type == kind for x in made)
+    model = state.model("bike-demand")
+    assert set(model.shares) <= set(model.versions)
+    assert {x.version for x in model.rollouts.values()} <= set(model.versions)
+    assert fold(newer[7:], fold(newer[:7])) == state
+
+
+def test_a_version_of_a_newer_kind_never_becomes_champion_here() -> None:
+    made = records(packaged(1), *rollout(1, None, 100), full(1), packaged(2), *rollout(2, 1, 10), full(2))
+    state = fold(replace(x, payload=None) if x.seq == 5 else x for x in made)
+    assert state.unknown == 4  # the version, its rollout, its share, its end
+    assert (state.model("m").champion, state.model("m").shares) == (1, {1: 100})
+
+
+def test_a_kept_state_is_not_changed_by_folding_on_a_copy() -> None:
+    golden = json.loads((Path(__file__).parent / "records_v1.json").read_text())
+    made = records(*(decode(x["type"], x["version"], x["data"]) for x in golden))
+    for cut in range(1, len(made)):
+        before, again = fold(made[:cut]), fold(made[:cut])
+        on = State(before.seq, {name: model.copy() for name, model in before.models.items()})
+        fold(made[cut:], on)
+        assert before == again
+
+
+def test_a_pin_holds_until_it_is_taken_away() -> None:
+    pin = VersionPinned(model="m", version=1, pinned=True, why="the audit")
+    assert model(packaged(1), pin).versions[1].pinned == "the audit"
+    assert model(packaged(1), pin, replace(pin, pinned=False)).versions[1].pinned is None

@@ -20,7 +20,7 @@ import pytest
 from trilho.backends.local.store import LocalStore
 from trilho.core.records import TaskResult
 from trilho.errors import Refused, StepFailed
-from trilho.pipeline.execute import RunResult, execute
+from trilho.pipeline.execute import RunResult, Stopped, execute
 from trilho.pipeline.graph import Graph, Task, Value, Work, versioned
 from trilho.pipeline.process import StepServer
 from trilho.pipeline.runs import RunFolder
@@ -135,6 +135,16 @@ def test_an_artifact_that_is_gone_is_made_again(run: Runner) -> None:
     run.store.path(result.outputs["double.doubled"]).unlink()
     run(diamond())
     assert run.states == {"make": "cached", "double": "ran", "more": "cached", "total": "cached"}
+
+
+def test_an_output_that_a_run_found_finished_is_not_collected_beneath_it(run: Runner) -> None:
+    first = run(diamond())
+    for digest in first.outputs.values():
+        os.utime(run.store.path(digest), (time.time() - 7200, time.time() - 7200))
+    assert len(run.store.gc(set(), dry_run=True, spare=timedelta(hours=1))) == len(set(first.outputs.values()))
+    run(diamond())
+    assert run.states == dict.fromkeys(("make", "double", "more", "total"), "cached")
+    assert run.store.gc(set(), dry_run=True, spare=timedelta(hours=1)) == []
 
 
 def test_a_damaged_cache_entry_is_no_cache_entry(run: Runner, home: Path) -> None:
@@ -346,3 +356,45 @@ def test_an_interrupt_stops_the_steps(home: Path, source: Path, tmp_path: Path) 
     manifest = RunFolder.of(home, "r1").read()
     assert manifest is not None
     assert (manifest["state"], manifest["error"]) == ("failed", "it was interrupted: KeyboardInterrupt")
+
+
+def test_a_run_that_is_told_to_stop_leaves_nothing_running_and_the_next_goes_on(
+    run: Runner, home: Path, tmp_path: Path
+) -> None:
+    call, stop = "small.steps:wait", threading.Event()
+    waits = [
+        Task(
+            f"wait-{n}",
+            "project",
+            call,
+            {"numbers": "make.numbers"},
+            {"marker": str(tmp_path / n)},
+            ("waited",),
+            (call,),
+        )
+        for n in "abc"  # two run, the third is queued behind them
+    ]
+    graph = Graph("g", (make(), *waits))
+
+    def tell() -> None:
+        eventually((tmp_path / "a").exists)
+        stop.set()
+
+    threading.Thread(target=tell, daemon=True).start()
+    begun = time.monotonic()
+    with pytest.raises(Stopped):
+        execute(
+            graph, run_id="r1", home=home, store=run.store, python=Path(sys.executable), source=run.source,
+            timeout=timedelta(seconds=100), steps=run.steps, stop=stop,
+        )  # fmt: skip
+    assert time.monotonic() - begun < 30
+    pids = [pid for n in "abc" if (tmp_path / n).exists() for pid in json.loads((tmp_path / n).read_text())[:2]]
+    assert pids
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    manifest = RunFolder.of(home, "r1").read()
+    assert manifest is not None
+    assert (manifest["state"], manifest["error"]) == ("failed", "it was interrupted: Stopped")
+    for n in "abc":
+        (tmp_path / f"{n}.go").write_text("")
+    assert run(graph).state == "succeeded"
+    assert run.states == {"make": "cached", "wait-a": "ran", "wait-b": "ran", "wait-c": "ran"}

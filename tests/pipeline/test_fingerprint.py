@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from trilho.core.files import write_whole
 from trilho.errors import ConfigError
 from trilho.pipeline import fingerprint as module
-from trilho.pipeline.fingerprint import closure, code_digest, fingerprint, libraries_of, write_atomically
+from trilho.pipeline.fingerprint import closure, code_digest, fingerprint, libraries_of
 from trilho.pipeline.graph import Task, Work, versioned
 
 DOUBLE = ("small.steps:double",)
@@ -98,7 +99,7 @@ def test_an_interpreter_is_asked_once_until_its_folders_change(home: Path, monke
     (kept,) = (home / "cache").glob("python-*.json")
     known = json.loads(kept.read_text())
     known["folders"] = {folder: modified - 1 for folder, modified in known["folders"].items()}
-    write_atomically(kept, json.dumps(known))
+    write_whole(kept, json.dumps(known))
     assert libraries_of(Path(sys.executable), home) != first
     assert asked == [Path(sys.executable)]
 

@@ -49,6 +49,29 @@ def test_an_equal_challenger_passes_no_more_often_than_promised(task: Task) -> N
     assert share_of("pass", task, (1.0, 1.0)) <= 0.1
 
 
+def test_the_better_of_two_equals_passes_no_more_often_than_one() -> None:
+    rng = np.random.default_rng(23)
+    passed, naive = 0, 0
+    for _ in range(400):
+        value = rng.normal(size=400)
+        champion, *several = (made(value, value + rng.normal(size=400)) for _ in range(3))
+        best = min(several, key=lambda x: float(np.abs(x.prediction - x.value).mean()))
+        passed += judge(best, champion, Gate(), "regression", candidates=2)[0] == "pass"
+        naive += judge(best, champion, Gate(), "regression")[0] == "pass"
+    assert passed <= 33  # 5% of 400, and three deviations
+    assert naive > passed  # what choosing on the same rows would have passed as well
+
+
+def test_candidates_share_what_the_confidence_leaves_to_luck() -> None:
+    pair = world(np.random.default_rng(1), "regression", 500, (0.8, 1.0))
+    evidence = [judge(*pair, Gate(confidence=0.95), "regression", candidates=n)[1] for n in (1, 2)]
+    assert [x["confidence"] for x in evidence] == [pytest.approx(0.95), pytest.approx(0.975)]
+    assert evidence[1]["low"] < evidence[0]["low"]
+    assert "with 97.5% confidence" in evidence[1]["reason"]
+    first = judge(pair[0], None, Gate(), "regression", candidates=2)[1]
+    assert first["confidence"] == pytest.approx(0.9995)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_worse_challenger_never_passes(task: Task) -> None:
     assert share_of("pass", task, (1.5, 1.0), worlds=100) == 0

@@ -128,6 +128,23 @@ def test_in_doubt_it_waits_for_more_answers() -> None:
     assert isinstance(advance(under_way(), counted((400, 3), (3600, 9)), SERVE, NOW), r.RolloutStepped)
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_version_whose_server_never_starts_is_rolled_back(paused: bool) -> None:
+    nothing = counted((0, 0), (4000, 0))
+    assert advance(under_way(paused=paused), nothing, SERVE, NOW, 2, "ImportError: no rides") is None
+    ended = advance(under_way(paused=paused), nothing, SERVE, NOW, 3, "ImportError: no rides")
+    assert isinstance(ended, r.RolloutEnded)
+    assert (ended.outcome, ended.champion) == ("rolled back", 1)
+    assert ended.why == "the server of version 2 failed to start 3 times: ImportError: no rides"
+
+
+def test_a_version_that_answered_is_given_more_starts() -> None:
+    assert advance(under_way(), counted((20, 0), (180, 0)), SERVE, NOW, 9, "killed") is None
+    ended = advance(under_way(), counted((20, 0), (180, 0)), SERVE, NOW, 10, "killed")
+    assert isinstance(ended, r.RolloutEnded)
+    assert ended.outcome == "rolled back"
+
+
 def test_a_much_slower_version_is_rolled_back() -> None:
     ended = advance(under_way(), counted((50, 0), (450, 0), (900.0, 40.0)), SERVE, NOW)
     assert isinstance(ended, r.RolloutEnded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -105,7 +106,8 @@ def test_alarms_about_an_earlier_version_do_not_fire() -> None:
 
 def test_a_closed_incident_is_answered() -> None:
     state = state_with(alarm())
-    state.incidents["of alarm-1"].closed = "2026-03-01T11:00:00+00:00"
+    open_ = state.incidents["of alarm-1"]
+    state.incidents["of alarm-1"] = replace(open_, closed="2026-03-01T11:00:00+00:00")
     assert decide(state, settings_of(), [], NEWEST, NOW) is None
 
 

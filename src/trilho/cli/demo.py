@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -36,12 +39,13 @@ def add_to(app: typer.Typer) -> None:
         """
         from rich.console import Console
 
-        from trilho.demo.run import find_examples, running_demo, wait_for_interrupt
+        from trilho.demo.run import find_examples, running_demo
         from trilho.demo.show import print_results, progress_display
 
         screen = Console(stderr=here.as_json)
         found = find_examples(examples)
         with ExitStack() as stack:
+            stack.enter_context(_told())
             with progress_display(screen) as show:
                 run = stack.enter_context(running_demo(found, home.resolve(), port, show))
             print_results(run, screen)
@@ -49,9 +53,25 @@ def add_to(app: typer.Typer) -> None:
                 here.done(_next(found, home), **{k: v for k, v in run.to_json().items() if k != "schema"})
             if console:
                 here.say(f"Console: {run.console}  (Ctrl-C stops everything)")
-                wait_for_interrupt()
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
         if not here.as_json:
             here.say(f"Next: {_next(found, home)}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does, also where a script that started it had Ctrl-C ignored."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _next(examples: Path, home: Path) -> str:

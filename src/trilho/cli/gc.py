@@ -1,18 +1,28 @@
-"""`trilho gc`: frees what no live version or run needs, and says what first."""
+"""`trilho gc`: frees what no live version, run or pin needs, and says what first."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trilho.cli.session import DryRun, Session, Yes, verb
-from trilho.errors import DataError, UsageError
+from trilho.errors import DataError, Refused, UsageError
 
 if TYPE_CHECKING:
+    from trilho.core.projection import State
     from trilho.project import Project
+
+Sizes = list[tuple[str, int]]
+PACKAGES, DATA, OUTPUTS, HALVES = "model packages", "files of datasets", "outputs of steps", "half-written copies"
+FOLDERS, TASKS = "folders of runs, with their logs", "notes of finished steps"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,13 +34,12 @@ def add_to(app: typer.Typer) -> None:
         yes: Yes = False,
         dry_run: DryRun = False,
         older_than: Annotated[
-            str,
-            typer.Option("--older-than", metavar="TIME", help="Spare what was made since, as a run under way may be."),
+            str, typer.Option("--older-than", metavar="TIME", help="Spare what was made or used since.")
         ] = "1 hour",
     ) -> None:
-        """Free the artifacts that nothing needs any more.
+        """Free what no live version, run or pin needs.
 
-        Kept is what a version that serves, served or may be released needs, and what the newest run left.
+        Live are the champion, the one before it, the one on its way, those that passed the gate since, and the newest.
         """
         from trilho.config import parse_duration
 
@@ -38,40 +47,135 @@ def add_to(app: typer.Typer) -> None:
             spare = parse_duration(older_than)
         except ValueError as error:
             raise UsageError(f"--older-than is {older_than!r}; allowed: {error}") from None
-        project = here.project
-        keep = _kept(project)
-        found = project.store.gc(keep, True, spare)
-        lines = [f"{name[:12]}  {_size(size)}" for name, size in found]
-        total = sum(size for _, size in found)
-        plan = [*lines, f"{len(found)} artifacts of {project.home} are removed: {_size(total)}"]
+        garbage = Garbage.of(here.project, spare)
+        found = garbage.found()
+        total = _size(sum(size for sizes in found.values() for _, size in sizes))
+        lines = [f"{len(x)} {kind}: {_size(sum(size for _, size in x))}" for kind, x in found.items()]
+        plan = [*lines, *garbage.warnings(found), f"{here.project.home} gets {total} smaller"]
         done = bool(found) and here.agreed(plan, yes=yes, dry_run=dry_run, lasting=True)
         if done:
-            found = project.store.gc(keep, False, spare)
-            here.say(f"Freed {_size(sum(size for _, size in found))}.")
+            found = garbage.free()
+            here.say(f"Freed {_size(sum(size for sizes in found.values() for _, size in sizes))}.")
         elif not found:
             here.say("Nothing to free.")
-        here.done("trilho" if done or not found else "trilho gc --yes", done=done, bytes=sum(size for _, size in found),
-                  artifacts=[{"digest": name, "bytes": size} for name, size in found])  # fmt: skip
+        here.done("trilho" if done or not found else "trilho gc --yes", done=done, **_as_json(found))
 
 
-def _kept(project: Project) -> set[str]:
-    from trilho.data.version import read_manifest
-    from trilho.govern.retention import live_digests
+@dataclass(frozen=True)
+class Garbage:
+    """What a home holds that nothing needs, as of one state of the journal."""
 
-    def files_of(dataset: str) -> list[str]:
-        try:
-            return [file["digest"] for file in read_manifest(dataset, project.store)["files"]]
-        except DataError:  # freed before, or lost: then its files cannot be named either
-            return []
+    project: Project
+    state: State
+    keep: set[str]
+    runs: set[str]
+    spare: timedelta
 
-    def caches() -> Iterator[dict[str, Any]]:
-        for path in (project.home / "cache").glob("*.json"):
-            try:
-                yield json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
+    @classmethod
+    def of(cls, project: Project, spare: timedelta) -> Garbage:
+        """Find out what is needed. Whatever was made or used since the oldest run under way began is spared too."""
+        from trilho.govern.retention import live_digests, live_runs
+        from trilho.pipeline.leftovers import finished_tasks, held_since
 
-    return live_digests(project.reader.state(), files_of, caches())
+        since = held_since(project.home)
+        if since is not None:
+            spare = max(spare, timedelta(seconds=time.time() - since + 1))
+        state = project.reader.state()
+        if state.unknown:
+            raise Refused(
+                f"{state.unknown} records were written by a newer trilho: what they need is not known here",
+                hint="use the newest trilho that writes to this home",
+            )
+        tasks = [task for _, task in finished_tasks(project.home)]
+        keep = live_digests(state, lambda dataset: _files_of(project, dataset), tasks)
+        return cls(project, state, keep, {x for model in state.models.values() for x in live_runs(model)}, spare)
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What the journal says that an artifact is."""
+        datasets = {digest for model in self.state.models.values() for digest in model.datasets}
+        kinds = {digest: DATA for dataset in datasets for digest in _files_of(self.project, dataset)}
+        return {**kinds, **dict.fromkeys(self.packages, PACKAGES)}
+
+    @cached_property
+    def packages(self) -> dict[str, str]:
+        """The versions' packages, by digest."""
+        models = self.state.models.values()
+        return {x.package: f"version {x.number} of {model.name}" for model in models for x in model.versions.values()}
+
+    def found(self) -> dict[str, Sizes]:
+        """Give what would go, by kind."""
+        artifacts = self.project.store.gc(self.keep, True, self.spare)
+        gone = {digest for digest, _ in artifacts}
+        tasks, folders = self._tasks(gone), self._folders()
+        return self._sorted(artifacts, _measured(folders), _measured(tasks))
+
+    def free(self) -> dict[str, Sizes]:
+        """Remove it, and give what went. The notes of steps go first, so that no run counts on what is about to go."""
+        going = {digest for digest, _ in self.project.store.gc(self.keep, True, self.spare)}
+        tasks, folders = self._tasks(going), self._folders()
+        measured = _measured(folders), _measured(tasks)
+        for task in tasks:
+            task.unlink(missing_ok=True)
+        artifacts = self.project.store.gc(self.keep, False, self.spare)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return self._sorted(artifacts, *measured)
+
+    def warnings(self, found: dict[str, Sizes]) -> list[str]:
+        """Say which versions nobody can release again."""
+        versions = [self.packages[digest] for digest, _ in found.get(PACKAGES, [])]
+        return [f"{', '.join(versions)}: cannot serve again (trilho models pin keeps one)"] if versions else []
+
+    def _tasks(self, gone: set[str]) -> list[Path]:
+        from trilho.pipeline.leftovers import useless_tasks
+
+        store = self.project.store
+        return useless_tasks(self.project.home, self.runs, lambda x: x not in gone and store.has(x), self._before)
+
+    def _folders(self) -> list[Path]:
+        from trilho.pipeline.leftovers import old_folders
+
+        return old_folders(self.project.home, self.runs, self._before)
+
+    @property
+    def _before(self) -> float:
+        return time.time() - self.spare.total_seconds()
+
+    def _sorted(self, artifacts: Sizes, folders: Sizes, tasks: Sizes) -> dict[str, Sizes]:
+        kinds: dict[str, Sizes] = {PACKAGES: [], DATA: [], OUTPUTS: [], HALVES: [], FOLDERS: folders, TASKS: tasks}
+        for digest, size in artifacts:
+            kinds[HALVES if "/" in digest else self.kinds.get(digest, OUTPUTS)].append((digest, size))
+        return {kind: sizes for kind, sizes in kinds.items() if sizes}
+
+
+def _files_of(project: Project, dataset: str) -> set[str]:
+    from trilho.data.version import artifacts_of
+
+    try:
+        return artifacts_of(dataset, project.store)
+    except DataError:  # freed before, or lost: then its files cannot be named either
+        return {dataset}
+
+
+def _measured(paths: Iterable[Path]) -> Sizes:
+    files = ((path, [path] if path.is_file() else [x for x in path.rglob("*") if x.is_file()]) for path in paths)
+    return [(path.name, sum(x.stat().st_size for x in parts)) for path, parts in files]
+
+
+def _as_json(found: dict[str, Sizes]) -> dict[str, object]:
+    artifacts = [
+        {"digest": name, "bytes": size, "kind": kind}
+        for kind, sizes in found.items()
+        if kind not in (FOLDERS, TASKS)
+        for name, size in sizes
+    ]
+    return {
+        "bytes": sum(size for sizes in found.values() for _, size in sizes),
+        "counts": {kind: len(sizes) for kind, sizes in found.items()},
+        "artifacts": artifacts,
+        "runs": [name for name, _ in found.get(FOLDERS, [])],
+    }
 
 
 def _size(size: int) -> str:

@@ -76,14 +76,20 @@ def add_to(app: typer.Typer) -> None:
             raise JournalError(f"the journal is broken: {proof.problem}",
                                hint=here.command("trilho journal restore FILE"))  # fmt: skip
         here.say(f"The journal holds: {proof.records} records, each linked to the one before.", f"Head {proof.head}")
-        if not proof.tail_proven:
+        if proof.proven is not None and not proof.tail_proven:
+            here.say(f"Proven up to record {proof.proven}: those cut off after it show only against a newer head.")
+        elif not proof.tail_proven:
             here.say(
                 "The tail is unproven: that records were cut off its end shows only against a head kept elsewhere."
             )
+        unknown = here.project.reader.state().unknown
+        if unknown:
+            here.say(f"{unknown} records are passed over: a newer trilho wrote them, or they are about what it wrote.")
         next_ = (
             f"trilho journal verify --anchor {proof.head}" if not proof.tail_proven else "trilho journal backup FILE"
         )
-        here.done(next_, records=proof.records, head=str(proof.head), problem=None, tail_proven=proof.tail_proven)
+        here.done(next_, records=proof.records, head=str(proof.head), problem=None, tail_proven=proof.tail_proven,
+                  proven=proof.proven, unknown=unknown)  # fmt: skip
 
     @verb(journal, "backup", examples=["trilho journal backup /backups/journal.sqlite"])
     def backup(here: Session, to: Annotated[Path, typer.Argument(metavar="FILE", help="Where to.")]) -> None:

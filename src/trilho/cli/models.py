@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from trilho.cli.release import Version as VersionArgument
-from trilho.cli.session import Session, group, verb
+from trilho.cli.session import Session, Why, group, verb
+from trilho.errors import UsageError
 
 if TYPE_CHECKING:
     from trilho.core.projection import ModelState, Version
@@ -49,7 +50,6 @@ def add_to(app: typer.Typer) -> None:
     @verb(models, "show", examples=["trilho models show 2"])
     def show(here: Session, version: VersionArgument) -> None:
         """Show a version: data, code, metrics, evidence, rollouts."""
-        from trilho.errors import UsageError
         from trilho.govern.lineage import facts, lineage
 
         state = here.project.state()
@@ -60,11 +60,32 @@ def add_to(app: typer.Typer) -> None:
         here.facts(facts(found))
         here.done(_next(state, state.versions[version]), model=state.name, **found)
 
+    @verb(models, "pin", examples=["trilho models pin 2 --why 'the audit of May'"])
+    def pin(here: Session, version: VersionArgument, why: Why = "") -> None:
+        """Keep a version, whatever `trilho gc` frees."""
+        if not why:
+            raise UsageError("a pin needs a reason", hint=here.command(f"trilho models pin {version} --why '...'"))
+        _pin(here, version, True, why)
+
+    @verb(models, "unpin", examples=["trilho models unpin 2"])
+    def unpin(here: Session, version: VersionArgument, why: Why = "") -> None:
+        """Let go of a version that was pinned."""
+        _pin(here, version, False, why)
+
+
+def _pin(here: Session, version: int, pinned: bool, why: str) -> None:
+    from trilho.govern.retention import pin
+
+    if pinned and version in here.project.state().versions:
+        here.project.package(version)  # it may have been freed
+    here.project.record(pin(here.project.state(), version, pinned, why))
+    kept = "is kept, with all that it was made of" if pinned else "is kept no longer than it is needed"
+    here.say(f"Version {version} of {here.project.name} {kept}.")
+    here.done(f"trilho models unpin {version}" if pinned else "trilho gc --dry-run", version=version, pinned=pinned)
+
 
 def standing(state: ModelState, version: Version) -> str:
     """Say in a few words what a version is now."""
-    from trilho.release.rollout import succession
-
     if version.number == state.champion:
         return "champion"
     if state.rollout is not None and state.rollout.version == version.number:
@@ -72,7 +93,7 @@ def standing(state: ModelState, version: Version) -> str:
     ways = [x for x in state.rollouts.values() if x.version == version.number]
     if ways:
         last = ways[-1].outcome or "under way"
-        return last if last != "full" else "replaced" if version.number in succession(state) else "rolled back"
+        return last if last != "full" else "replaced" if version.number in state.succession else "rolled back"
     if version.gate is not None and version.gate.verdict == "fail":
         return "rejected"
     if version.gate is None or version.gate.verdict == "not enough data":

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trilho.cli.session import Session, verb
+from trilho.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,9 +26,14 @@ def add_to(app: typer.Typer) -> None:
         from trilho.console.pages import Pages
         from trilho.source import ProjectSource
 
-        pages = Pages(ProjectSource([here.project]))
+        pages = Pages(ProjectSource([here.project], others=False))
         data = pages.report_data()
-        out.write_text(pages.handover(), encoding="utf-8")
+        try:
+            out.write_text(pages.handover(), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{out} cannot be written: {error.strerror}", hint="name another file with --out"
+            ) from None
         models = data["models"]
         here.say(
             f"Wrote {out}: {len(models)} model{'s' if len(models) != 1 else ''}, journal head {data['head'][:20]}…"

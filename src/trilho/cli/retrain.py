@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -33,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
         from trilho.loops import RetrainLoop
 
         project = here.project
-        running = _platform(project.home)
+        running = carried_out(project)
         _fire(here, project)
         if running:
             here.say("The platform that is up carries it out.")
@@ -89,22 +87,24 @@ def _fire(here: Session, project: Project) -> None:
         if state.retraining is not None:
             here.say(f"{state.retraining.id}, for {state.retraining.cause}, is under way; going on with it.")
             return
-        extent = project.log.extent()
         try:
-            project.journal.append(by_hand(state, extent[1] if extent else None), expect=head)
+            project.journal.append(by_hand(state, project.data_time()), expect=head)
         except Conflict:
             continue
         return
 
 
-def _platform(home: Path) -> bool:
-    """Say whether a platform is up over this home, which would carry the same trigger out."""
-    try:
-        pid = int(json.loads((home / "platform.json").read_text(encoding="utf-8"))["pid"])
-        os.kill(pid, 0)
-    except (OSError, ValueError, KeyError):
+def carried_out(project: Project) -> bool:
+    """Say whether a platform is up that runs this project, and would carry the same trigger out."""
+    from trilho.core.lease import held
+
+    if not held(project.home / "platform.lease"):
         return False
-    return True
+    try:
+        found = json.loads((project.home / "platform.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return project.name in found.get("models", [])
 
 
 def _line(task: TaskResult) -> str:

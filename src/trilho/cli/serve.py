@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,12 +47,16 @@ def add_to(app: typer.Typer) -> None:
             int, typer.Option("--port", min=0, max=65535, help="The console's port; 0 takes a free one.")
         ] = 0,
         host: Annotated[str, typer.Option("--host", help="The console's address.")] = "127.0.0.1",
+        parent_pipe: Annotated[int | None, typer.Option("--parent-pipe", hidden=True)] = None,
     ) -> None:
         """Run the platform: console, endpoints, watchers, triggers.
 
         One process for many projects that share a home; Ctrl-C stops all that it started.
         """
-        _stay(here, _projects(here, folders or []), console=True, watch=True, port=port, host=host)
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            here.say(f"The console has no login: whoever reaches {host} can read it and acknowledge incidents.")
+        projects = _projects(here, folders or [])
+        _stay(here, projects, console=True, watch=True, port=port, host=host, parent_pipe=parent_pipe)
 
 
 def _projects(here: Session, folders: list[Path]) -> list[Project]:
@@ -71,7 +77,14 @@ def _projects(here: Session, folders: list[Path]) -> list[Project]:
 
 
 def _stay(
-    here: Session, projects: list[Project], *, console: bool, watch: bool, port: int, host: str = "127.0.0.1"
+    here: Session,
+    projects: list[Project],
+    *,
+    console: bool,
+    watch: bool,
+    port: int,
+    host: str = "127.0.0.1",
+    parent_pipe: int | None = None,
 ) -> None:
     from trilho.platform import Platform
 
@@ -79,8 +92,12 @@ def _stay(
         threading.Thread(target=_announce, args=(here, projects, address, stop), daemon=True).start()
 
     with _until_told() as stop:
+        if parent_pipe is not None:
+            threading.Thread(target=_end_with, args=(parent_pipe, stop), daemon=True).start()
         Platform(projects).run(stop, port=port, host=host, serve=True, watch=watch, console=console, ready=ready)
     here.say("Stopped, with all that was started.")
+    sys.stdout.flush()
+    os._exit(0)  # the console's native threads may still run, and must not meet an interpreter that is being taken down
 
 
 def _announce(here: Session, projects: list[Project], console: str, stop: threading.Event) -> None:
@@ -111,6 +128,14 @@ def _announce(here: Session, projects: list[Project], console: str, stop: thread
         here.done(where, console=console or None, endpoints=endpoints)
     else:
         here.say(f"Next: {where}")
+
+
+def _end_with(pipe: int, stop: threading.Event) -> None:
+    """Stop when the process that holds the other end of a pipe has ended, however it ended."""
+    with suppress(OSError):
+        while os.read(pipe, 64):
+            pass
+    stop.set()
 
 
 @contextmanager

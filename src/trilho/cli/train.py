@@ -6,7 +6,7 @@ import typer
 
 from trilho.cli.session import Session, verb
 from trilho.core.records import TaskResult
-from trilho.errors import StepFailed
+from trilho.errors import NotYet, Refused, StepFailed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +16,8 @@ def add_to(app: typer.Typer) -> None:
     def train(here: Session) -> None:
         """Train a version, package it, and have the gate judge it.
 
-        Unchanged tasks are not run again, and a run that failed goes on where it stopped.
+        Unchanged tasks are not run again, and a run that failed goes on where it stopped. Exits with 3 when the gate
+        says fail, 4 when it says that there is not enough data; the version is kept all the same.
         """
         outcome = here.project.train(on_task=lambda task: here.say(_line(task)))
         found = {
@@ -35,6 +36,8 @@ def add_to(app: typer.Typer) -> None:
             raise StepFailed(outcome.error or "the run failed", hint=here.command(f"trilho runs logs {outcome.run}"))
         here.say(f"Version {outcome.version}: {outcome.verdict}. {outcome.reason}")
         here.done(_next(here, outcome.version, outcome.verdict), **found)
+        if outcome.verdict != "pass":
+            raise typer.Exit(Refused.exit_code if outcome.verdict == "fail" else NotYet.exit_code)
 
 
 def _line(task: TaskResult) -> str:

@@ -59,7 +59,8 @@ def _show(here: Session, readings: list[Reading]) -> None:
     for x in readings:
         worst = max(x.features, key=lambda f: f.distance - f.tolerance, default=None)
         moved = f"{worst.feature} {number(worst.distance)}" if worst and worst.distance > worst.tolerance else ""
-        quality = f"{number(x.value)} ({number(x.low)} to {number(x.high)})" if x.value is not None else "no labels yet"
+        interval = f" ({number(x.low)} to {number(x.high)})" if x.low is not None and x.high is not None else ""
+        quality = f"{number(x.value)}{interval}" if x.value is not None else "no labels yet"
         rows.append((window(x.window_start, x.window_end), f"v{x.version}", f"{x.rows:,}", quality, number(x.expected),
                      f"{number(x.evidence)} of {number(x.threshold)}", moved, "ALARM" if x.alarms else ""))  # fmt: skip
     metric = metric_name(readings[-1].metric)

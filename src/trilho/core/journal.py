@@ -58,7 +58,13 @@ class Proof:
     records: int
     head: Head
     problem: str | None
-    tail_proven: bool
+    proven: int | None = None
+    """Up to here no record was cut off or rewritten, as a head kept elsewhere shows; None without one."""
+
+    @property
+    def tail_proven(self) -> bool:
+        """Whether the anchor is the newest record: what came after an older one may have been cut off."""
+        return self.proven == self.head.seq
 
 
 def now() -> str:
@@ -137,7 +143,8 @@ def verify(rows: Iterable[tuple[int, str, str]], anchor: Head | None = None) -> 
             met = True
     if problem is None and not met and anchor is not None:
         problem = f"the tail was cut: {head.seq} records, anchored at {anchor.seq}"
-    return Proof(head.seq, head, problem, tail_proven=problem is None and anchor is not None)
+    proven = anchor.seq if anchor is not None and problem is None else None
+    return Proof(head.seq, head, problem, proven)
 
 
 def _broken_link(head: Head, seq: int, text: str, hash_: str) -> str | None:

@@ -46,6 +46,11 @@ class Lease:
         os.write(handle, f"{os.getpid()}\n".encode())
         self._handle = handle
 
+    @property
+    def taken(self) -> bool:
+        """Whether this one holds it."""
+        return self._handle is not None
+
     def release(self) -> None:
         """Give the lease back."""
         if self._handle is not None:

@@ -2,12 +2,15 @@
 
 A projection is never a second truth: it can be thrown away and folded again, and a checkpoint is only a fold that was
 kept. Everything shown anywhere about a model's life comes from here.
+
+What a state holds is replaced, never changed: a reader may keep it while a copy of its containers is folded on. A
+record of a kind that is newer than this trilho, or that refers to what such a record made, is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import singledispatch
 from typing import Any
 
@@ -15,7 +18,7 @@ from trilho.core import records as r
 from trilho.core.journal import Record
 
 
-@dataclass
+@dataclass(frozen=True)
 class Version:
     """A model version and what became of it."""
 
@@ -33,9 +36,10 @@ class Version:
     approved_by: str | None = None
     first_served: str | None = None  # journal time of the first answer to a user
     serving_since: str | None = None  # journal time at which it became champion, last
+    pinned: str | None = None  # why a person keeps it from being freed; None where nobody does
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
     """An execution of a pipeline."""
 
@@ -53,7 +57,7 @@ class Run:
     error: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rollout:
     """A version's way to full traffic; `outcome` is None while it is under way."""
 
@@ -73,7 +77,7 @@ class Rollout:
     model: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Incident:
     """An open or closed problem of a model."""
 
@@ -90,7 +94,7 @@ class Incident:
     reason: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Retraining:
     """A trigger and what came of it."""
 
@@ -124,6 +128,13 @@ class ModelState:
     retrainings: dict[str, Retraining] = field(default_factory=dict)
     champions: list[tuple[str, int]] = field(default_factory=list)  # journal time, version that took over
 
+    def copy(self) -> ModelState:
+        """Give a state that can be folded on while somebody still reads this one: its containers are copied."""
+        copied = replace(self)
+        for name in (f.name for f in fields(self) if isinstance(getattr(self, f.name), dict | list)):
+            setattr(copied, name, getattr(self, name).copy())
+        return copied
+
     @property
     def rollout(self) -> Rollout | None:
         """The rollout under way, if there is one."""
@@ -138,6 +149,18 @@ class ModelState:
     def retraining(self) -> Retraining | None:
         """The retraining under way, if there is one."""
         return next((x for x in reversed(self.retrainings.values()) if x.result is None), None)
+
+    @property
+    def succession(self) -> list[int]:
+        """The champions in the order in which they took over, without those that were rolled back.
+
+        >>> ModelState("m", champion=2, champions=[("t1", 1), ("t2", 2), ("t3", 3), ("t4", 2)]).succession
+        [1, 2]
+        """
+        line: list[int] = []
+        for _, version in self.champions:
+            line = line[: line.index(version) + 1] if version in line else [*line, version]
+        return line
 
     @property
     def shares(self) -> dict[int, int]:
@@ -161,6 +184,7 @@ class State:
 
     seq: int = 0
     models: dict[str, ModelState] = field(default_factory=dict)
+    unknown: int = 0  # records passed over: of a kind that a newer trilho wrote, or about something unknown
 
     def model(self, name: str) -> ModelState:
         """Give a model's state, empty when the journal has not heard of it."""
@@ -171,11 +195,33 @@ def fold(records: Iterable[Record], state: State | None = None) -> State:
     """Fold records into a state, starting from an earlier one where given (it is changed in place)."""
     state = state or State()
     for record in records:
-        if record.payload is not None:
-            model = state.models.setdefault(record.payload.model, ModelState(record.payload.model))
-            apply(record.payload, model, record)
+        try:
+            _add(record, state)
+        except _Unknown:
+            state.unknown += 1
         state.seq = record.seq
     return state
+
+
+class _Unknown(Exception):
+    """A record is of an unknown kind, or refers to what no record that is known has made."""
+
+
+def _known(things: Mapping[Any, Any], name: Any) -> Any:
+    if name not in things:
+        raise _Unknown
+    return things[name]
+
+
+def _change(things: dict[Any, Any], name: Any, **changes: Any) -> None:
+    things[name] = replace(_known(things, name), **changes)
+
+
+def _add(record: Record, state: State) -> None:
+    if record.payload is None:
+        raise _Unknown
+    model = state.models.setdefault(record.payload.model, ModelState(record.payload.model))
+    apply(record.payload, model, record)
 
 
 @singledispatch
@@ -198,9 +244,15 @@ def _(payload: r.RunStarted, model: ModelState, record: Record) -> None:
 
 @apply.register
 def _(payload: r.RunEnded, model: ModelState, record: Record) -> None:
-    run = model.runs[payload.run]
-    run.state, run.tasks, run.error = payload.state, payload.tasks, payload.error
-    run.seconds, run.ended = payload.seconds, record.time
+    _change(
+        model.runs,
+        payload.run,
+        state=payload.state,
+        tasks=payload.tasks,
+        error=payload.error,
+        seconds=payload.seconds,
+        ended=record.time,
+    )
 
 
 @apply.register
@@ -221,16 +273,23 @@ def _(payload: r.VersionPackaged, model: ModelState, record: Record) -> None:
 
 @apply.register
 def _(payload: r.GateJudged, model: ModelState, record: Record) -> None:
-    model.versions[payload.version].gate = payload
+    _change(model.versions, payload.version, gate=payload)
 
 
 @apply.register
 def _(payload: r.VersionApproved, model: ModelState, record: Record) -> None:
-    model.versions[payload.version].approved_by = record.actor
+    _change(model.versions, payload.version, approved_by=record.actor)
+
+
+@apply.register
+def _(payload: r.VersionPinned, model: ModelState, record: Record) -> None:
+    _change(model.versions, payload.version, pinned=payload.why if payload.pinned else None)
 
 
 @apply.register
 def _(payload: r.RolloutStarted, model: ModelState, record: Record) -> None:
+    for version in {payload.version, payload.champion} - {None}:
+        _known(model.versions, version)
     model.rollouts[payload.rollout] = Rollout(
         id=payload.rollout,
         version=payload.version,
@@ -245,20 +304,19 @@ def _(payload: r.RolloutStarted, model: ModelState, record: Record) -> None:
 
 @apply.register
 def _(payload: r.RolloutStepped, model: ModelState, record: Record) -> None:
-    rollout = model.rollouts[payload.rollout]
-    rollout.share, rollout.share_since = payload.share, record.time
+    _change(model.rollouts, payload.rollout, share=payload.share, share_since=record.time)
 
 
 @apply.register
 def _(payload: r.RolloutPaused, model: ModelState, record: Record) -> None:
-    model.rollouts[payload.rollout].paused = payload.paused
+    _change(model.rollouts, payload.rollout, paused=payload.paused)
 
 
 @apply.register
 def _(payload: r.RolloutEnded, model: ModelState, record: Record) -> None:
-    rollout = model.rollouts[payload.rollout]
-    rollout.outcome, rollout.ended, rollout.note = payload.outcome, record.time, payload.why
+    _known(model.rollouts, payload.rollout)
     _crown(model, payload.champion, record.time)
+    _change(model.rollouts, payload.rollout, outcome=payload.outcome, ended=record.time, note=payload.why)
 
 
 @apply.register
@@ -269,15 +327,15 @@ def _(payload: r.ChampionRestored, model: ModelState, record: Record) -> None:
 def _crown(model: ModelState, version: int | None, time: str) -> None:
     if version is None or version == model.champion:
         return
+    _change(model.versions, version, serving_since=time)
     model.champion = version
     model.champions.append((time, version))
-    model.versions[version].serving_since = time
 
 
 @apply.register
 def _(payload: r.VersionServed, model: ModelState, record: Record) -> None:
-    version = model.versions[payload.version]
-    version.first_served = version.first_served or record.time
+    if _known(model.versions, payload.version).first_served is None:
+        _change(model.versions, payload.version, first_served=record.time)
 
 
 @apply.register
@@ -301,18 +359,19 @@ def _(payload: r.IncidentOpened, model: ModelState, record: Record) -> None:
 
 @apply.register
 def _(payload: r.IncidentUpdated, model: ModelState, record: Record) -> None:
-    incident = model.incidents[payload.incident]
-    incident.notes.append((record.time, payload.change, payload.note))
-    if payload.alarm:
-        incident.alarms.append(payload.alarm)
-    if payload.change == "acknowledged":
-        incident.acknowledged_by = record.actor
+    incident: Incident = _known(model.incidents, payload.incident)
+    _change(
+        model.incidents,
+        payload.incident,
+        notes=[*incident.notes, (record.time, payload.change, payload.note)],
+        alarms=[*incident.alarms, payload.alarm] if payload.alarm else incident.alarms,
+        acknowledged_by=record.actor if payload.change == "acknowledged" else incident.acknowledged_by,
+    )
 
 
 @apply.register
 def _(payload: r.IncidentClosed, model: ModelState, record: Record) -> None:
-    incident = model.incidents[payload.incident]
-    incident.closed, incident.reason = record.time, payload.reason
+    _change(model.incidents, payload.incident, closed=record.time, reason=payload.reason)
 
 
 @apply.register
@@ -329,6 +388,12 @@ def _(payload: r.TriggerFired, model: ModelState, record: Record) -> None:
 
 @apply.register
 def _(payload: r.RetrainingEnded, model: ModelState, record: Record) -> None:
-    retraining = model.retrainings[payload.trigger]
-    retraining.run, retraining.version, retraining.result = payload.run, payload.version, payload.result
-    retraining.ended, retraining.note = record.time, payload.note
+    _change(
+        model.retrainings,
+        payload.trigger,
+        run=payload.run,
+        version=payload.version,
+        result=payload.result,
+        ended=record.time,
+        note=payload.note,
+    )

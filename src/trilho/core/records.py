@@ -150,6 +150,16 @@ class VersionApproved(Payload):
     why: str
 
 
+@kind("version.pinned")
+@dataclass(frozen=True, kw_only=True)
+class VersionPinned(Payload):
+    """A person keeps a version and what it was made of from being freed, or lets it go."""
+
+    version: int
+    pinned: bool
+    why: str
+
+
 @kind("rollout.started")
 @dataclass(frozen=True, kw_only=True)
 class RolloutStarted(Payload):

@@ -37,6 +37,7 @@ def lineage(state: ModelState, version: int) -> dict[str, Any]:
         },
         "gate": _gate(state, version),
         "approved_by": of.approved_by,
+        "pinned": of.pinned,
         "rollouts": [
             {"started": x.started, "actor": x.actor, "why": x.why, "outcome": x.outcome or "under way", "note": x.note}
             for x in state.rollouts.values()
@@ -70,6 +71,7 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         ("package", found["package"][:12]),
         ("gate", f"{gate['verdict']}: {gate['evidence'].get('reason', '')}" if gate else "not judged"),
         ("approved by", found["approved_by"]),
+        ("pinned", found["pinned"]),
         *(("rollout", f"{moment(x['started'])} by {x['actor']}: {x['outcome']}. {x['note'] or x['why']}".strip())
           for x in found["rollouts"]),
         ("first served", moment(found["first_served"]) if found["first_served"] else None),

@@ -14,7 +14,6 @@ METRICS = {
     "log_loss": "log loss",
     "accuracy": "accuracy",
 }
-HIGHER_IS_BETTER = frozenset({"roc_auc", "accuracy"})
 NOT_MEASURED = "not measured"
 DURATIONS = ((86400 * 365.25, "year"), (86400, "day"), (3600, "h"), (60, "min"))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,15 +22,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trilho.core.files import write_whole
 from trilho.core.ports import ArtifactStore
 from trilho.core.records import RunState, TaskResult, TaskState
 from trilho.errors import DataError, StepFailed, TrilhoError
-from trilho.pipeline.fingerprint import SCHEMA, fingerprint, libraries_of, write_atomically
+from trilho.pipeline.fingerprint import SCHEMA, fingerprint, libraries_of
 from trilho.pipeline.graph import STORED, Graph, Task, Value, Work, is_stored
 from trilho.pipeline.process import AT_ONCE, StepServer, exit_words
 from trilho.pipeline.runs import RunFolder, TaskLog
 
+LOOK_SECONDS = 0.2
 LINES = 40  # of a failed step's output that its error shows
+
+
+class Stopped(Exception):
+    """A run was told to stop before its end; what it has done so far is kept, and the next run goes on there."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,11 @@ def execute(
     about: Mapping[str, str | None] | None = None,
     steps: StepServer | None = None,
     held: bool = False,
+    stop: threading.Event | None = None,
 ) -> RunResult:
     """Run a graph; a task that fails stops what needs it, and the run has failed.
+
+    Raises Stopped, with nothing left running, soon after `stop` is set.
 
     `about` goes into the run's manifest. With `steps` a warm server is used, and stays; without, one is started when
     the first step needs it. `held` says that the caller holds the run's lease.
@@ -77,7 +87,9 @@ def execute(
         if not held:
             stack.enter_context(RunFolder.of(home, run_id).lease())
         server = steps or stack.enter_context(StepServer(python, source, source))
-        run = _Run(graph, RunFolder.of(home, run_id), home, store, python, source, timeout, server, dict(about or {}))
+        run = _Run(
+            graph, RunFolder.of(home, run_id), home, store, python, source, timeout, server, dict(about or {}), stop
+        )
         return run.to_the_end(on_task)
 
 
@@ -92,7 +104,9 @@ class _Run:
     timeout: timedelta
     server: StepServer
     about: dict[str, str | None]
+    stop: threading.Event | None
     done: dict[str, _Done] = field(default_factory=dict)
+    running: dict[Future[_Done], Task] = field(default_factory=dict)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
 
     @cached_property
@@ -108,7 +122,7 @@ class _Run:
             try:
                 self.work_through(pool, on_task)
             except BaseException as stop:
-                self.server.stop_all()
+                self.abandon(pool)
                 self.save("failed", f"it was interrupted: {type(stop).__name__}")
                 raise
         error = next((done.error for done in self.done.values() if done.error is not None), None)
@@ -118,9 +132,15 @@ class _Run:
         values = {f"{name}.{key}": value for name, done in self.done.items() for key, value in done.values.items()}
         return RunResult(state, self.results(), outputs, values, error, time.monotonic() - begun)
 
+    def abandon(self, pool: ThreadPoolExecutor) -> None:
+        """End the steps that run; one that a worker was about to start is ended as well."""
+        pool.shutdown(wait=False, cancel_futures=True)
+        while left := [future for future in self.running if not future.done()]:
+            self.server.stop_all()
+            wait(left, LOOK_SECONDS)
+
     def work_through(self, pool: ThreadPoolExecutor, on_task: Callable[[TaskResult], None]) -> None:
-        running: dict[Future[_Done], Task] = {}
-        waiting = list(self.graph.order)
+        running, waiting = self.running, list(self.graph.order)
         while waiting or running:
             for task in [task for task in waiting if set(task.needs) <= set(self.done)]:
                 waiting.remove(task)
@@ -129,8 +149,10 @@ class _Run:
                     self.finish(task, _Done("skipped", reason=f"{missing[0]} {self.done[missing[0]].state}"), on_task)
                 else:
                     running[pool.submit(self.perform, task)] = task
+            if self.stop is not None and self.stop.is_set():
+                raise Stopped(f"run {self.folder.path.name} was told to stop")
             if running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in wait(running, LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
                     self.finish(running.pop(future), future.result(), on_task)
 
     def finish(self, task: Task, done: _Done, on_task: Callable[[TaskResult], None]) -> None:
@@ -204,7 +226,7 @@ class _Run:
         done = self._keep(task, work)
         if task.cacheable:
             facts = {"schema": SCHEMA, "task": task.name, "run": self.folder.path.name}
-            write_atomically(kept, json.dumps({**facts, "outputs": done.outputs, "values": done.values}))
+            write_whole(kept, json.dumps({**facts, "outputs": done.outputs, "values": done.values}))
         shutil.rmtree(scratch, ignore_errors=True)
         return done
 
@@ -214,7 +236,7 @@ class _Run:
             outputs, values, run = dict(found["outputs"]), dict(found["values"]), str(found["run"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if found["schema"] != SCHEMA or not all(self.store.has(digest) for digest in outputs.values()):
+        if found["schema"] != SCHEMA or not all(self.store.use(digest) for digest in outputs.values()):
             return None
         return _Done("cached", reason=f"unchanged since {run}", outputs=outputs, values=values)
 

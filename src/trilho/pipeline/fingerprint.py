@@ -17,6 +17,7 @@ from typing import Any
 
 import trilho_runtime
 from trilho.core.digest import digest_file, digest_json
+from trilho.core.files import write_whole
 from trilho.errors import ConfigError
 from trilho.pipeline.graph import Task, version_of
 from trilho_runtime.describe import imports_of, module_file, source_files
@@ -100,7 +101,7 @@ def libraries_of(python: Path, home: Path) -> str:
         pass
     found, folders = _ask(python)
     known = {"schema": SCHEMA, "libraries": digest_json(found), "folders": _modified(folders), "found": found}
-    write_atomically(kept, json.dumps(known))
+    write_whole(kept, json.dumps(known))
     return str(known["libraries"])
 
 
@@ -122,14 +123,3 @@ def _ask(python: Path) -> tuple[dict[str, str], list[str]]:
         ) from None
     found, folders = json.loads(done.stdout)
     return found, folders
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file whole or not at all, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

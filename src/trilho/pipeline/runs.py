@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trilho.core.files import write_whole
 from trilho.errors import DataError
-from trilho.pipeline.fingerprint import write_atomically
 
 SCHEMA = 1
 LOG_LIMIT = 1024 * 1024
@@ -47,7 +47,7 @@ class RunFolder:
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Replace run.json. It is for those who look on: where it cannot be written the run goes on without."""
         with contextlib.suppress(OSError):
-            write_atomically(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=1))
+            write_whole(self.manifest, json.dumps({"schema": SCHEMA, **manifest}, indent=1))
 
     def read(self) -> dict[str, Any] | None:
         """Give run.json, or None where there is none that can be read."""

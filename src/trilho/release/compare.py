@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilho.core.metrics import HIGHER_IS_BETTER
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -29,7 +31,6 @@ FEWEST_BLOCKS = 5
 DAYS_TRIED = (1, 2, 4, 8)
 LONGER_WHILE_BLOCKS = 8
 DAY_SECONDS = 86400.0
-ERRORS = ("mae", "rmse", "brier", "log_loss")  # the smaller the better; the others are scores
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _compare(challenger: Predictions, champion: Predictions, metric: str, confid
     count = int(block.max()) + 1
     weights = np.vstack([np.ones((1, count)), _draws(count)])  # the first row is the sample itself
     first, second = (_metric_of(metric)(p.prediction, p.value, block, weights) for p in (challenger, champion))
-    sign = -1.0 if metric in ERRORS else 1.0
+    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
     gain = sign * (first - second)
     low, high = _bounds(gain[1:], confidence, count)
     return Comparison(float(first[0]), float(second[0]), float(gain[0]), low, high, len(block), count)

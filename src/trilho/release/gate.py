@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from trilho.core.metrics import HIGHER_IS_BETTER, resolve
 from trilho.core.records import Verdict
 from trilho.errors import DataError
-from trilho.release.compare import ERRORS, RESAMPLES, Comparison, Predictions, compare
+from trilho.release.compare import RESAMPLES, Comparison, Predictions, compare
 
 if TYPE_CHECKING:
     from trilho.config import Gate
@@ -28,7 +29,7 @@ FEW_ROWS = 10  # times gate.rows: below this an open question is a matter of dat
 
 
 def judge(
-    challenger: Predictions, champion: Predictions | None, gate: Gate, task: Task
+    challenger: Predictions, champion: Predictions | None, gate: Gate, task: Task, candidates: int = 1
 ) -> tuple[Verdict, dict[str, Any]]:
     """Compare a challenger with the champion on the same held-out rows; give the verdict and its evidence.
 
@@ -36,15 +37,17 @@ def judge(
     than `gate.margin`. *not enough data*: fewer rows than `gate.rows`, or one class only; or fewer than ten times
     `gate.rows` while both no gain over the margin and a useful one (a tenth of the champion's error) are still
     possible. *fail*: everything else. Without a champion the opponent is the best constant on these very rows, which
-    no constant chosen beforehand can beat, and the confidence is at least 99.9%.
+    no constant chosen beforehand can beat, and the confidence is at least 99.9%. A challenger that was the best of
+    several `candidates` on these rows had as many chances to be lucky: they share what the confidence leaves to luck.
     """
-    metric = ("mae" if task == "regression" else "roc_auc") if gate.metric == "auto" else gate.metric
+    metric = resolve(gate.metric, task)
     if champion is not None:
         _same_rows(challenger, champion)
     known = np.isfinite(challenger.value)
     challenger = challenger.where(known)
     opponent = _best_constant(challenger, metric) if champion is None else champion.where(known)
     confidence = gate.confidence if champion is not None else max(gate.confidence, FIRST_CONFIDENCE)
+    confidence = 1 - (1 - confidence) / max(candidates, 1)
     about: dict[str, Any] = {
         "metric": metric,
         "rows": len(challenger.row),
@@ -52,6 +55,7 @@ def judge(
         "margin": gate.margin,
         "min": gate.min,
         "confidence": confidence,
+        "candidates": candidates,
     }
     lacking = _lacking(challenger, gate, task)
     if lacking:
@@ -66,7 +70,7 @@ def judge(
 
 def _weigh(found: Comparison, gate: Gate, about: dict[str, Any]) -> tuple[Verdict, dict[str, Any]]:
     metric, against = about["metric"], about["against"]
-    smaller_is_better = metric in ERRORS
+    smaller_is_better = metric not in HIGHER_IS_BETTER
     within = gate.min is None or (found.challenger <= gate.min if smaller_is_better else found.challenger >= gate.min)
     better = bool(found.low > gate.margin)  # False for NaN
     sure = f"{100 * about['confidence']:g}%"

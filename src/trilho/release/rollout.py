@@ -26,6 +26,7 @@ RISK = 0.01  # that a version no worse than the champion is rolled back, over th
 ALLOWED_ERRORS = 0.05  # where no champion answers beside it, this share of errors is too much
 DOUBT = 3.0  # evidence at which a version waits for more answers instead of stepping on
 SLOWER_TIMES, SLOWER_MS = 3.0, 200.0  # both must be exceeded
+FAILED_STARTS, FAILED_RESTARTS = 3, 10  # in a row, of a server that has answered nothing yet, or has answered
 FEWEST_FOR_LATENCY = 20  # the p95 of fewer requests is about their slowest
 
 MOVES = ("next", "pause", "resume", "abort")
@@ -62,13 +63,22 @@ def explain(state: ModelState, version: int, serve: Serve) -> list[str]:
     ]
 
 
-def advance(rollout: Rollout, stats: Mapping[int, VersionStats], serve: Serve, now: datetime) -> r.Payload | None:
+def advance(
+    rollout: Rollout,
+    stats: Mapping[int, VersionStats],
+    serve: Serve,
+    now: datetime,
+    failed_starts: int = 0,
+    last_words: str = "",
+) -> r.Payload | None:
     """Say what happens to a rollout under way, from what its versions answered since its share began.
 
     It is rolled back when the version fails, or refuses, more often than the champion: the test is an e-process, so
     that it may be looked at after every request, and a version no worse than the champion is rolled back with at most
     1% probability over all shares and looks. Latency is looked at once for each share, when the version has answered
-    enough to go on. A paused rollout does not step, but is still rolled back.
+    enough to go on. A version whose server failed to start three times in a row before it answered anything at its
+    share, or ten times after that, is rolled back with the server's `last_words`. A paused rollout does not step, but
+    is still rolled back.
     """
     if rollout.outcome is not None:
         return None
@@ -76,6 +86,9 @@ def advance(rollout: Rollout, stats: Mapping[int, VersionStats], serve: Serve, n
     old = stats.get(rollout.champion, VersionStats()) if rollout.champion is not None else VersionStats()
     against = _against(new, old)
     evidence = _evidence(rollout, new, old, against, now)
+    if failed_starts >= (FAILED_STARTS if new.requests == new.errors else FAILED_RESTARTS):
+        said = f"the server of version {rollout.version} failed to start {failed_starts} times: {last_words}"
+        return _end(rollout, "rolled back", rollout.champion, said)
     if against >= 2 * len(rollout.steps) / RISK:  # two kinds of test, one for each share
         return _end(rollout, "rolled back", rollout.champion, _errors(rollout, new, old))
     if rollout.paused:
@@ -141,20 +154,8 @@ def previous(state: ModelState) -> int | None:
     >>> previous(ModelState("m", champion=1, champions=[("t1", 1), ("t2", 2), ("t3", 1)])) is None
     True
     """
-    line = succession(state)
+    line = state.succession
     return line[-2] if len(line) > 1 else None
-
-
-def succession(state: ModelState) -> list[int]:
-    """Give the champions in the order in which they took over, without those that were rolled back.
-
-    >>> succession(ModelState("m", champion=2, champions=[("t1", 1), ("t2", 2), ("t3", 3), ("t4", 2)]))
-    [1, 2]
-    """
-    line: list[int] = []
-    for _, version in state.champions:
-        line = line[: line.index(version) + 1] if version in line else [*line, version]
-    return line
 
 
 def undo(payloads: Sequence[r.Payload]) -> str | None:

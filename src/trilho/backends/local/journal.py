@@ -10,15 +10,14 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from trilho.core.database import PATIENCE_SECONDS, Database
 from trilho.core.journal import GENESIS, Head, Proof, Record, now, seal, unseal, verify, whoami
 from trilho.core.ports import Conflict, Journal
-from trilho.core.projection import Incident, ModelState, Retraining, Rollout, Run, State, Version, fold
+from trilho.core.projection import ModelState, State, fold
 from trilho.core.records import Payload
 from trilho.errors import JournalError
 
@@ -203,16 +202,5 @@ class StateReader:
 
 def _unshared(state: State, changing: set[str]) -> State:
     """Copy what a fold is about to change in place, so that a thread still reading the old state is left alone."""
-    models = {name: _copied(model) if name in changing else model for name, model in state.models.items()}
+    models = {name: model.copy() if name in changing else model for name, model in state.models.items()}
     return replace(state, models=models)
-
-
-def _copied(value: Any) -> Any:
-    """Copy the parts that can change: deepcopy would copy every record's payload as well, at six times the cost."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return list(value)
-    if isinstance(value, ModelState | Version | Run | Rollout | Incident | Retraining):
-        return replace(value, **{f.name: _copied(getattr(value, f.name)) for f in fields(value)})
-    return value

@@ -59,6 +59,14 @@ class LocalStore:
         """Say whether an artifact is there."""
         return self._place(digest).exists()
 
+    def use(self, digest: str) -> bool:
+        """Say whether an artifact is there, and keep what frees old artifacts away from it as if it were new."""
+        try:
+            os.utime(self._place(digest))
+        except OSError:
+            return self.has(digest)
+        return True
+
     def damaged(self) -> list[str]:
         """Hash every artifact and give the digests whose content is no longer what they name."""
         return [digest for digest, place in self._all() if digest_path(place) != digest]
@@ -66,19 +74,22 @@ class LocalStore:
     def gc(self, keep: set[str], dry_run: bool, spare: timedelta = timedelta(0)) -> list[tuple[str, int]]:
         """Remove what is not in `keep` and give it with its bytes; with `dry_run` only say what would go.
 
-        A run that is under way has put artifacts that no record names yet: the caller waits for it, or spares
-        what was put in the last while. What killed processes left half-copied goes too.
+        A run that is under way has put or used artifacts that no record names yet: the caller waits for it, or spares
+        what was put or used in the last while. What killed processes left half-copied goes too.
         """
         before = time.time() - spare.total_seconds()
+        old = [(digest, place) for digest, place in self._all() if digest not in keep and _unused_since(place, before)]
+        found = [(digest, place, _size(place)) for digest, place in old]
         gone = [
-            (digest, place) for digest, place in self._all() if digest not in keep and place.stat().st_mtime <= before
+            (digest, size)
+            for digest, place, size in found
+            if dry_run or (_unused_since(place, before) and self._discard(place))  # a run may have used it meanwhile
         ]
-        gone += [(f"{PARTIAL}/{place.name}", place) for place in self._orphans()]
-        sizes = [(name, _size(place)) for name, place in gone]
-        if not dry_run:
-            for _, place in gone:
-                self._discard(place)
-        return sizes
+        for place in self._orphans():
+            gone.append((f"{PARTIAL}/{place.name}", _size(place)))
+            if not dry_run:
+                _remove(place)
+        return gone
 
     def _place(self, digest: str) -> Path:
         return self.root / digest[:2] / digest
@@ -102,18 +113,23 @@ class LocalStore:
                 raise
         _sync(target.parent)
 
-    def _discard(self, place: Path) -> None:
+    def _discard(self, place: Path) -> bool:
         # Out of its digest's name first: a removal that is cut short must not leave half an artifact there.
         away = self.root / PARTIAL / f"{os.getpid()}-{uuid.uuid4().hex}"
         away.parent.mkdir(parents=True, exist_ok=True)
-        place.rename(away)
+        try:
+            place.rename(away)
+        except FileNotFoundError:  # another process was first
+            return False
         _remove(away)
+        return True
 
 
 def _copy(source: Path, to: Path) -> str:
     to.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, to)
+        os.utime(to)  # the copy of an old folder is new
     else:
         shutil.copyfile(source, to)
     for path in [to, *to.rglob("*")]:
@@ -127,6 +143,13 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _unused_since(place: Path, moment: float) -> bool:
+    try:
+        return place.stat().st_mtime <= moment
+    except FileNotFoundError:
+        return False
 
 
 def _size(path: Path) -> int:
