@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.console.memory import NOW, MemorySource, alarmed, released, settings, tasks, trained
 
 from trilho.core import records as r
 from trilho.core.readings import EndpointStatus, FeatureReading, LabelStatus, Reading, VersionStats
-from trilho.testing.platform import NOW, MemorySource, alarmed, released, settings, tasks, trained
 
 BIKE = ["temp_max_c", "temp_min_c", "precip_mm", "month", "hour", "prediction"]
 FLIGHT = ["temp", "dewp", "pressure", "humid", "carrier", "dest", "origin", "hour", "distance", "visib", "prediction"]

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from tests.console.memory import NOW, MemorySource
 
 from trilho.console.app import create_app
 from trilho.console.live import Pulse, events
 from trilho.core import records as r
 from trilho.errors import JournalError
-from trilho.testing.platform import NOW, MemorySource
 
 OPEN = "i-bike-2019-09-08-perf"
 

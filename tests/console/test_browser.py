@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.console.browser import Browser, browser, find_browser
+from tests.console.memory import NOW, MemorySource
 
 from trilho.console.serve import ConsoleServer
 from trilho.core import records as r
-from trilho.testing.browser import Browser, browser, find_browser
-from trilho.testing.platform import NOW, MemorySource
 
 PAGES = ["/", "/models/bike-demand", "/runs/chur-001a7", "/incidents/i-flig-2013-06-06-drif", "/report"]
 OPEN = "/incidents/i-bike-2019-09-08-perf"

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from tests.console.memory import tasks
 
 from trilho.console.charts import evidence_chart, metric_chart, rows_chart
 from trilho.console.features import feature_rows
@@ -15,7 +16,6 @@ from trilho.console.history import history
 from trilho.console.scale import Scale, rounded, time_ticks
 from trilho.core.projection import ModelState
 from trilho.core.readings import FeatureReading, Reading
-from trilho.testing.platform import tasks
 
 
 def reading(day: int, value: float | None, **more: object) -> Reading:

@@ -9,10 +9,10 @@ from functools import partial
 from html.parser import HTMLParser
 
 import pytest
+from tests.console.memory import NOW, MemorySource
 
 from trilho.console.pages import Pages
 from trilho.core import records as r
-from trilho.testing.platform import NOW, MemorySource
 
 VOID = {"meta", "link", "br", "img", "input", "path", "rect", "line", "circle"}
 

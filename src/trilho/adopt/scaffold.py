@@ -6,8 +6,11 @@ Templates are files with `$name` in them; what a project needs no longer looks l
 from __future__ import annotations
 
 import csv
+import importlib.metadata
+import json
 import keyword
 import math
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -41,7 +44,7 @@ def write_project(folder: Path, name: str, task: Task, python: str = "") -> list
     target = "rides" if task == "regression" else "late"
     estimator, check = FITTED[task]
     values = {"name": name, "package": package, "task": task, "target": target, "estimator": estimator,
-              "check": check, "python": f'python = "{python}"\n' if python else ""}  # fmt: skip
+              "check": check, "python": _python_line(python), "runtime": runtime_requirement()}  # fmt: skip
     files = []
     for template in sorted(path for path in TEMPLATES.rglob("*") if path.is_file()):
         relative = template.relative_to(TEMPLATES).as_posix().removesuffix(".txt").replace("PACKAGE", package)
@@ -51,6 +54,20 @@ def write_project(folder: Path, name: str, task: Task, python: str = "") -> list
     files.append(folder / "data" / "baseline.csv")
     _write_rows(files[-1], target, task)
     return files
+
+
+def runtime_requirement() -> str:
+    """Give what pip is asked for to get trilho-runtime: by name, or from the folder that it was installed from here."""
+    try:
+        told = importlib.metadata.distribution("trilho-runtime").read_text("direct_url.json")
+        url = json.loads(told)["url"] if told else None
+    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError):
+        url = None
+    return f"trilho-runtime @ {url}" if url else "trilho-runtime"
+
+
+def _python_line(python: str) -> str:
+    return f'python = "{os.path.abspath(Path(python).expanduser())}"\n' if python else ""  # noqa: PTH100  no link followed
 
 
 def _nearest(name: str) -> str:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.core import records as r
+from trilho.core.lease import held
 from trilho.core.projection import ModelState
 from trilho.demo.play import Period, Player, Window, read_windows
 from trilho.errors import DataError, TrilhoError, Unreachable, UsageError
@@ -88,8 +88,10 @@ def make_home(home: Path) -> Path:
     """Make an empty home, in place of an earlier demo's. Raises UsageError for a folder that is not a demo's."""
     if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
         raise UsageError(f"{home} holds something else than an earlier demo", hint="give another --home")
+    if held(home / "platform.lease"):
+        raise UsageError(f"another demo is running in {home}", hint="stop it, or give another --home")
     shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     (home / MARKER).write_text(
         "An earlier demo's journal, artifacts and logs. The next demo begins by removing them.\n"
     )
@@ -158,7 +160,9 @@ class _Platform:
 @contextmanager
 def _platform(projects: list[Project], home: Path, port: int, receiver: Receiver) -> Iterator[_Platform]:
     """Run `trilho up` as a process of its own, as a user would, until the block ends."""
+    read_end, write_end = os.pipe()  # the platform ends when this process does, however it ends
     command = [sys.executable, "-m", "trilho", "up", *(str(p.folder) for p in projects), "--port", str(port)]
+    command += ["--parent-pipe", str(read_end)]
     environment = {
         **os.environ,
         "TRILHO_HOME": str(home),
@@ -167,8 +171,10 @@ def _platform(projects: list[Project], home: Path, port: int, receiver: Receiver
     }
     with (home / "platform.out").open("wb") as out:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            pass_fds=[read_end],
+        )  # fmt: skip
+        os.close(read_end)
         platform = _Platform(process, "", home)
         try:
             ready = _wait(lambda: _read_json(home / "platform.json"), platform.alive, "the platform")
@@ -180,6 +186,7 @@ def _platform(projects: list[Project], home: Path, port: int, receiver: Receiver
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+            os.close(write_end)
 
 
 def _play(project: Project, platform: _Platform, on_progress: OnProgress) -> ModelResult:
@@ -322,13 +329,3 @@ def seconds_to_serving(started: str, version: int | None, state: ModelState) -> 
     if served is None:
         return None
     return (datetime.fromisoformat(served) - datetime.fromisoformat(started)) / timedelta(seconds=1)
-
-
-def wait_for_interrupt() -> None:
-    """Stay until Ctrl-C."""
-    stop = threading.Event()
-    try:
-        while not stop.wait(3600):
-            pass
-    except KeyboardInterrupt:
-        return

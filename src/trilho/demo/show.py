@@ -13,9 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from trilho.core.metrics import HIGHER_IS_BETTER
 from trilho.demo.run import Demo, ModelResult, OnProgress, Progress
-
-HIGHER_IS_BETTER = ("roc_auc", "accuracy")
 
 
 @contextmanager
