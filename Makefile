@@ -1,9 +1,9 @@
 # Two environments, as in production: the platform's (.venv) and the example projects' (examples/.venv).
 PYTHON ?= python3
 PIP := -m pip --disable-pip-version-check --quiet
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --timeout 300
 
-.PHONY: demo test lint check bench clean lock
+.PHONY: demo test lint check bench docs clean lock
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test    install what is needed and run the tests"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make bench   timings, as ratios against a baseline in the same run"
+	@echo "make docs    renew docs/reference.md from the code"
 	@echo "make lock    renew the hashed locks in requirements/ (needs uv)"
 
 .venv/.platform: requirements/platform.lock pyproject.toml runtime/pyproject.toml
@@ -46,6 +47,9 @@ lint: .venv/.dev
 
 bench: .venv/.dev examples/.venv/.project
 	unset PYTHONDONTWRITEBYTECODE; .venv/bin/python -m compileall -q src runtime/src && .venv/bin/python -m benchmarks
+
+docs: .venv/.platform
+	.venv/bin/python -m trilho.cli.reference docs/reference.md
 
 lock:
 	for name in platform dev project; do \

@@ -13,8 +13,9 @@ from markupsafe import Markup, escape
 
 from trilho.console.history import History, Mark, Point
 from trilho.console.scale import Scale, Tick, magnitude_ticks, rounded, value_ticks
+from trilho.core.metrics import HIGHER_IS_BETTER
 from trilho.core.readings import Reading
-from trilho.govern.wording import HIGHER_IS_BETTER, count, metric_name, number
+from trilho.govern.wording import count, metric_name, number
 
 GLYPHS = {
     "drift": "M0-5.5 5.5 0 0 5.5-5.5 0Z",
