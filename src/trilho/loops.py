@@ -151,7 +151,8 @@ class WatchLoop:
         project = self.project
         payloads: list[r.Payload] = [*alarms, *incident.respond(state, alarms), *incident.close_outlived(state)]
         store, mark = project.watch_store, project.watch_store.mark(project.name)
-        if state.open_incidents and not alarms and mark != self._calm_at:
+        settled = not alarms and state.retraining is None and state.rollout is None
+        if state.open_incidents and settled and mark != self._calm_at:
             payloads += incident.close_calm(state, store.readings(project.name, last=incident.LOOK_BACK))
         if payloads:
             project.journal.append(*payloads, actor="trilho")

@@ -44,4 +44,7 @@ def test_an_unknown_key(trilho: Verb, made: Made) -> None:
 
 def test_the_schema_is_for_editors(trilho: Verb, made: Made) -> None:
     schema = json.loads(trilho("config", "--schema").out)
-    assert schema["properties"]["timezone"]["description"] == "The zone in which the console shows event times; a time without a zone is taken as UTC."
+    assert (
+        schema["properties"]["timezone"]["description"]
+        == "The zone in which the console shows event times; a time without a zone is taken as UTC."
+    )

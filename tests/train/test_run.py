@@ -331,6 +331,14 @@ def test_a_pattern_that_finds_nothing_is_on_record(trainer: Trainer) -> None:
     assert (result.state, trainer.end.error) == ("failed", "no file matches")
 
 
+def test_an_ignored_column_that_is_not_there_is_a_configuration_error(trainer: Trainer) -> None:
+    toml = TOML.replace("[watch]\n", "[watch]\nignore = ['tt']\n")
+    (trainer.project / "trilho.toml").write_text(toml if toml != TOML else TOML + "\n[watch]\nignore = ['tt']\n")
+    with pytest.raises(ConfigError, match=r"watch\.ignore has 'tt'"):
+        train(trainer.context())
+    assert trainer.end.state == "failed"
+
+
 def test_a_column_that_is_not_there_is_a_configuration_error_on_record(trainer: Trainer) -> None:
     (trainer.project / "trilho.toml").write_text(TOML.replace('target = "y"', 'target = "yy"'))
     with pytest.raises(ConfigError, match="did you mean 'y'"):

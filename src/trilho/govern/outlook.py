@@ -23,10 +23,10 @@ def outlook(
     model: ModelState, mine: Sequence[Reading], endpoint: EndpointStatus | None, settings: Settings | None
 ) -> Outlook:
     """Say what happens next by itself, or what waits for whom; `mine` are the champion's readings."""
-    if model.rollout is not None:
-        return _during(model.rollout, settings)
     if model.champion is not None and (endpoint is None or not endpoint.running):
         return Outlook("Its endpoint starts with the platform.", "trilho up")
+    if model.rollout is not None:
+        return _during(model.rollout, settings)
     if model.retraining is not None:
         return _retraining(model)
     if model.open_incidents:

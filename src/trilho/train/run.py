@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import threading
 import time
@@ -132,7 +133,7 @@ def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset
     model = context.settings.model
     try:
         sources = context.sources() if callable(context.sources) else context.sources
-        return version_data(
+        dataset = version_data(
             sources,
             context.store,
             time=model.time,
@@ -141,6 +142,8 @@ def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset
             served=context.served,
             contract=contract,
         )
+        _check_ignored(context, dataset)
+        return dataset
     except TrilhoError as error:
         _record_start(context, None)
         _record_end(context, "failed", [], error.fact, time.monotonic() - begun)
@@ -150,6 +153,17 @@ def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset
     finally:
         if context.served is not None:
             context.served.unlink(missing_ok=True)
+
+
+def _check_ignored(context: TrainContext, dataset: Dataset) -> None:
+    for column in context.settings.watch.ignore:
+        if column not in dataset.columns:
+            close = difflib.get_close_matches(column, dataset.columns, n=1)
+            raise ConfigError(
+                f"{context.project / FILE}: watch.ignore has {column!r}, and the data has no such column; it has: "
+                + ", ".join(dataset.columns),
+                hint=f"did you mean {close[0]!r}?" if close else "correct watch.ignore",
+            )
 
 
 def _failed(context: TrainContext, problem: TrilhoError, seconds: float) -> TrainResult:

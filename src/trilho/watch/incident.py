@@ -76,13 +76,19 @@ def _is_calm(state: ModelState, incident: Incident, readings: Sequence[Reading])
     if datetime.fromisoformat(readings[0].window_start) < datetime.fromisoformat(last):
         return False
     if incident.kind == "performance":
-        return all(_labelled(x) for x in readings)
+        return all(_labelled(x) and not _over(state, incident, x) for x in readings)
     named = {cause["feature"] for alarm in incident.alarms for cause in state.alarms[alarm].causes}
     return all(f.distance <= f.tolerance for x in readings for f in x.features if f.feature in named)
 
 
 def _alarmed(state: ModelState, incident: Incident, reading: Reading) -> bool:
     return any(name not in state.alarms or state.alarms[name].kind == incident.kind for name in reading.alarms)
+
+
+def _over(state: ModelState, incident: Incident, reading: Reading) -> bool:
+    """Say whether a window is still worse than the alarm allowed, where its metric is the loss that alarmed."""
+    causes = state.alarms[incident.alarms[-1]].causes
+    return any(c["feature"] == reading.metric and (reading.value or 0.0) > c["tolerance"] for c in causes)
 
 
 def _labelled(reading: Reading) -> bool:
