@@ -44,6 +44,7 @@ class TrainOutcome:
     verdict: r.Verdict | None = None
     reason: str = ""
     error: str | None = None
+    exit_code: int = 0  # of the error, as in `trilho.errors`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +198,10 @@ class Project:
             )
         )
         if result.package is None or result.dataset is None or result.predictions is None:
-            error = result.problem.fact if result.problem is not None else None  # whoever shows it gives the hint
-            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=error)
+            problem = result.problem
+            error = problem.fact if problem is not None else None  # whoever shows it gives the hint
+            code = problem.exit_code if problem is not None else 1
+            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=error, exit_code=code)
         version = self._register(result, result.package, result.dataset, actor)
         verdict, reason = self._judge(result, result.predictions, version, champion, actor)
         return TrainOutcome(

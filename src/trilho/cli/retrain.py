@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trilho.cli.session import Session, group, verb
+from trilho.cli.session import DryRun, Session, Why, Yes, group, verb
 from trilho.core.records import TaskResult, encode
 from trilho.errors import NotYet, Refused, StepFailed, TrilhoError
 
@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(retrain, name="retrain")
 
     @group(retrain)
-    def now(here: Session) -> None:
+    def now(here: Session, yes: Yes = False, dry_run: DryRun = False, why: Why = "") -> None:
         """Retrain now, as an alarm would, or list retrainings.
 
         Train, have the gate judge, and release what passes; exits with 3 when the gate refused, 4 when it could not
@@ -32,7 +32,11 @@ def add_to(app: typer.Typer) -> None:
 
         project = here.project
         running = carried_out(project)
-        _fire(here, project)
+        plan = _plan(project)
+        if not here.agreed(plan, yes=yes, dry_run=dry_run):
+            here.done("trilho retrain", model=project.name, under_way=False, done=False, plan=plan)
+            return
+        _fire(here, project, why)
         if running:
             here.say("The platform that is up carries it out.")
             here.done("trilho retrain list", model=project.name, under_way=True)
@@ -42,11 +46,11 @@ def add_to(app: typer.Typer) -> None:
             raise TrilhoError(
                 f"the retraining of {project.name} was ended by somebody else", hint="trilho retrain list"
             )
-        here.say(f"{ended.result.capitalize()}: {ended.note}")
         if ended.result == "failed":
             raise StepFailed(
                 f"the retraining failed: {ended.note}", hint=here.command(f"trilho runs logs {ended.run or ''}")
             )
+        here.say(f"{ended.result.capitalize()}: {ended.note}")
         next_ = {"promoted": "trilho rollout", "approval pending": f"trilho approve {ended.version}"}
         here.done(next_.get(ended.result, f"trilho models show {ended.version}"), under_way=False, **encode(ended))
         if ended.result != "promoted":
@@ -76,7 +80,18 @@ def add_to(app: typer.Typer) -> None:
         here.done("trilho models", model=state.name, retrainings=[asdict(x) for x in state.retrainings.values()])
 
 
-def _fire(here: Session, project: Project) -> None:
+def _plan(project: Project) -> list[str]:
+    state = project.state()
+    against = f"version {state.champion}" if state.champion is not None else "the best constant"
+    shares = ", then ".join(f"{share}%" for share in project.settings.serve.canary)
+    passed = "it waits for an approval" if project.settings.gate.approval else f"it gets {shares} of the requests"
+    return [
+        f"{project.name} is trained on all data up to now, rows served and labelled since included",
+        f"the gate judges the new version against {against} on the newest held-out rows; on pass {passed}",
+    ]
+
+
+def _fire(here: Session, project: Project, why: str) -> None:
     """Record the trigger, unless a retraining waits to be carried out already."""
     from trilho.core.ports import Conflict
     from trilho.retrain.trigger import by_hand
@@ -88,7 +103,7 @@ def _fire(here: Session, project: Project) -> None:
             here.say(f"{state.retraining.id}, for {state.retraining.cause}, is under way; going on with it.")
             return
         try:
-            project.journal.append(by_hand(state, project.data_time()), expect=head)
+            project.journal.append(by_hand(state, project.data_time(), why), expect=head)
         except Conflict:
             continue
         return

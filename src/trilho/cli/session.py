@@ -73,6 +73,10 @@ class Session:
         else:
             self.say(f"Next: {self.command(next_)}")
 
+    def complain(self, fact: str, hint: str) -> None:
+        """Print an error as `trilho` prints them, for a verb that has more to say of it than to raise it."""
+        print(fact, f"Hint: {hint}", sep="\n", file=sys.stderr)  # noqa: T201
+
     def emit(self, data: dict[str, Any]) -> None:
         """Print the one JSON object."""
         print(json.dumps(data, ensure_ascii=False, default=str), flush=True)  # noqa: T201

@@ -6,7 +6,7 @@ import typer
 
 from trilho.cli.session import Session, verb
 from trilho.core.records import TaskResult
-from trilho.errors import NotYet, Refused, StepFailed
+from trilho.errors import NotYet, Refused
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,8 +16,8 @@ def add_to(app: typer.Typer) -> None:
     def train(here: Session) -> None:
         """Train a version, package it, and have the gate judge it.
 
-        Unchanged tasks are not run again, and a run that failed goes on where it stopped. Exits with 3 when the gate
-        says fail, 4 when it says that there is not enough data; the version is kept all the same.
+        Unchanged tasks are not run again, and a run that failed goes on where it stopped. Exits with 3 when the data
+        breaks its contract or the gate says fail, with 4 when there is not enough data to tell.
         """
         outcome = here.project.train(on_task=lambda task: here.say(_line(task)))
         found = {
@@ -30,10 +30,12 @@ def add_to(app: typer.Typer) -> None:
             "reason": outcome.reason,
         }
         if outcome.version is None:
+            next_ = here.command(f"trilho runs logs {outcome.run}" if outcome.tasks else "trilho journal")
             if here.as_json:
-                here.emit({"schema": 1, **found, "error": outcome.error, "next": f"trilho runs logs {outcome.run}"})
-                raise typer.Exit(StepFailed.exit_code)
-            raise StepFailed(outcome.error or "the run failed", hint=here.command(f"trilho runs logs {outcome.run}"))
+                here.emit({"schema": 1, **found, "error": outcome.error, "next": next_})
+            else:
+                here.complain(outcome.error or "the run failed", next_)
+            raise typer.Exit(outcome.exit_code)
         here.say(f"Version {outcome.version}: {outcome.verdict}. {outcome.reason}")
         here.done(_next(here, outcome.version, outcome.verdict), **found)
         if outcome.verdict != "pass":

@@ -295,6 +295,7 @@ class TriggerFired(Payload):
     cause: str  # "drift", "performance", "a person"
     incident: str | None
     data_time: str | None  # the newest served event time, where the model has a time column
+    why: str = ""  # what a person gave as the reason
 
 
 @kind("retraining.ended")

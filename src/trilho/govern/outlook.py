@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from trilho.config import Settings
 from trilho.core.projection import Incident, ModelState, Rollout, Version
 from trilho.core.readings import EndpointStatus, Reading
-from trilho.govern.wording import count, metric_name
+from trilho.govern.wording import count, duration, metric_name
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,17 @@ def _incident(model: ModelState, incident: Incident, settings: Settings | None) 
     )
     if incident.kind == "quality" or not automatic:
         return Outlook("Nothing happens by itself: a person decides whether to retrain.", "trilho retrain")
-    return Outlook("A retraining starts by itself, unless one ended less than the cooldown ago.", "trilho retrain")
+    return Outlook(f"A retraining starts by itself{_not_before(model, settings)}.", "trilho retrain")
+
+
+def _not_before(model: ModelState, settings: Settings | None) -> str:
+    last = next(reversed(model.retrainings.values()), None)
+    if last is None or settings is None:
+        return ""
+    if last.data_time is None:
+        return f", {duration(settings.retrain.cooldown.total_seconds())} after the last one at the earliest"
+    free = datetime.fromisoformat(last.data_time) + settings.retrain.cooldown
+    return f" once the data has reached {free:%d %b %Y} (cooldown after the last one)"
 
 
 def _waiting(model: ModelState) -> Version | None:

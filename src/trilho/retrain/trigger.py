@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,14 @@ def decide(
     return _fired(state, cause, incident.id if incident else None, newest)
 
 
-def by_hand(state: ModelState, newest: datetime | None) -> r.TriggerFired:
+def by_hand(state: ModelState, newest: datetime | None, why: str = "") -> r.TriggerFired:
     """Start a retraining because a person asks for it. Raises NotYet while a rollout is under way."""
     if state.rollout is not None:
         raise NotYet(
             f"version {state.rollout.version} of {state.name} is on its way to users, at {state.rollout.share}%",
             hint="trilho rollout says how far it is; trilho rollout abort stops it",
         )
-    return _fired(state, PERSON, None, newest)
+    return replace(_fired(state, PERSON, None, newest), why=why)
 
 
 def _fired(state: ModelState, cause: str, incident: str | None, newest: datetime | None) -> r.TriggerFired:
