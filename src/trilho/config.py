@@ -253,7 +253,7 @@ def load_settings(folder: Path) -> Settings:
 
 
 def _explain(path: Path, problems: list[Any]) -> ConfigError:
-    first = problems[0]
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")  # a typo makes a key missing too
     where = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal", "constrained"))]
     key = ".".join(where)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -45,6 +45,7 @@ class TrainOutcome:
     reason: str = ""
     error: str | None = None
     exit_code: int = 0  # of the error, as in `trilho.errors`
+    hint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +201,8 @@ class Project:
         if result.package is None or result.dataset is None or result.predictions is None:
             problem = result.problem
             error = problem.fact if problem is not None else None  # whoever shows it gives the hint
-            code = problem.exit_code if problem is not None else 1
-            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=error, exit_code=code)
+            code, hint = (problem.exit_code, problem.hint) if problem is not None else (1, None)
+            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=error, exit_code=code, hint=hint)
         version = self._register(result, result.package, result.dataset, actor)
         verdict, reason = self._judge(result, result.predictions, version, champion, actor)
         return TrainOutcome(
@@ -289,7 +290,7 @@ class Project:
         if state.champion == version:
             raise UsageError(f"version {version} serves already", hint="trilho models")
         if not force:
-            _require_pass(target)
+            approve.require_pass(target)
         if self.settings.gate.approval:
             approve.require(state, target)
         self.package(version)  # it may have been freed
@@ -390,18 +391,6 @@ class Project:
         if not path.exists():
             raise UsageError(f"run {run} kept no output of {task}", hint=f"trilho runs show {run}")
         return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _require_pass(version: Version) -> None:
-    gate = version.gate
-    if gate is None or gate.verdict == "not enough data":
-        said = "was not judged" if gate is None else f"was not judged: {gate.evidence.get('reason', 'not enough data')}"
-        raise NotYet(f"version {version.number} {said}", hint="trilho train judges again once there is more data")
-    if gate.verdict == "fail":
-        raise Refused(
-            f"the gate refused version {version.number}: {gate.evidence.get('reason', 'not better than the champion')}",
-            hint=f"trilho models show {version.number}",
-        )
 
 
 def home_of(folder: Path, settings: Settings) -> Path:

@@ -9,6 +9,7 @@ import pytest
 
 from trilho.backends.local.store import LocalStore
 from trilho.data.contract import Contract
+from trilho.data.tables import columns_of, database, scan
 from trilho.data.version import Dataset, load_table, read_manifest, version_data
 from trilho.errors import ConfigError, DataError
 
@@ -235,3 +236,11 @@ def test_nested_columns_are_told(store: LocalStore, tmp_path: Path) -> None:
     file = parquet(tmp_path / "n.parquet", "SELECT 'a' AS id, TIMESTAMP '2020-01-01' AS ts, [1] AS x, 1 AS y")
     with pytest.raises(DataError, match=r"column x is INTEGER\[\]; numbers, texts, booleans and times"):
         version(store, file)
+
+
+def test_lines_that_end_in_two_ways_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "mixed.csv"
+    file.write_bytes(b"k,y\n1,2\n" + b"3,4\r\n" + b"5,6\n" * 3000)
+    with pytest.raises(DataError) as caught, database() as connection:
+        columns_of(connection, scan(file, "csv"), file)
+    assert caught.value.fact == f"{file}: its lines end in two ways, LF and CRLF; write them in one"

@@ -30,7 +30,8 @@ def add_to(app: typer.Typer) -> None:
             "reason": outcome.reason,
         }
         if outcome.version is None:
-            next_ = here.command(f"trilho runs logs {outcome.run}" if outcome.tasks else "trilho journal")
+            logs = here.command(f"trilho runs logs {outcome.run}")
+            next_ = logs if outcome.tasks else outcome.hint or here.command("trilho journal")
             if here.as_json:
                 here.emit({"schema": 1, **found, "error": outcome.error, "next": next_})
             else:

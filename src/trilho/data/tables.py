@@ -189,7 +189,13 @@ def _odd_line(file: Path) -> str | None:
         return "it is not UTF-8 text"
     except (csv.Error, StopIteration) as error:
         return f"it is not a CSV file: {error}"
-    return None
+    return "its lines end in two ways, LF and CRLF; write them in one" if _ends_mixed(file) else None
+
+
+def _ends_mixed(file: Path) -> bool:
+    with file.open("rb") as handle:
+        ends = {line.endswith(b"\r\n") for line in handle if line.endswith(b"\n")}
+    return len(ends) > 1
 
 
 def delimiter_of(header: str) -> str:

@@ -39,3 +39,16 @@ def require(state: ModelState, version: Version) -> None:
             f"version {version.number} of {state.name} waits for approval" + (f" by somebody but {who}" if who else ""),
             hint=f"trilho approve {version.number}",
         )
+
+
+def require_pass(version: Version) -> None:
+    """Raise Refused for what the gate failed, NotYet for what it could not judge."""
+    gate = version.gate
+    if gate is None or gate.verdict == "not enough data":
+        said = "was not judged" if gate is None else f"was not judged: {gate.evidence.get('reason', 'not enough data')}"
+        raise NotYet(f"version {version.number} {said}", hint="trilho train judges again once there is more data")
+    if gate.verdict == "fail":
+        raise Refused(
+            f"the gate refused version {version.number}: {gate.evidence.get('reason', 'not better than the champion')}",
+            hint=f"trilho models show {version.number}",
+        )
