@@ -78,7 +78,8 @@ def health(
         *_training(model),
     )
     level = _level(checks)
-    path: Outlook = outlook(model, mine, endpoint, settings)
+    newest = measured(mine)
+    path: Outlook = outlook(model, mine, endpoint, settings, newest is not None and worse(newest, settings))
     return Health(level, _sentence(model, checks, level), path.text, path.command, _harm(level, model, mine), checks)
 
 

@@ -21,9 +21,16 @@ class Outlook:
 
 
 def outlook(
-    model: ModelState, mine: Sequence[Reading], endpoint: EndpointStatus | None, settings: Settings | None
+    model: ModelState,
+    mine: Sequence[Reading],
+    endpoint: EndpointStatus | None,
+    settings: Settings | None,
+    worse: bool = False,
 ) -> Outlook:
-    """Say what happens next by itself, or what waits for whom; `mine` are the champion's readings."""
+    """Say what happens next by itself, or what waits for whom; `mine` are the champion's readings.
+
+    `worse` says that its newest measured window is worse than allowed, though no incident is open.
+    """
     if model.champion is not None and (endpoint is None or not endpoint.running):
         return Outlook("Its endpoint starts with the platform.", "trilho up")
     if model.rollout is not None:
@@ -40,6 +47,9 @@ def outlook(
         return Outlook(tried or "The first version has to be trained.", "trilho train")
     if not any(x.labelled for x in mine):
         return Outlook("Quality is measured as labels arrive, drift with every window.", "trilho labels")
+    if worse:
+        text = "One window is no alarm: if it stays so the detector raises one, and a retraining follows."
+        return Outlook(text, "trilho retrain")
     return Outlook("Nothing to do: the next window is measured when it closes.")
 
 

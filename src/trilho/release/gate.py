@@ -74,10 +74,11 @@ def _weigh(found: Comparison, gate: Gate, about: dict[str, Any]) -> tuple[Verdic
     within = gate.min is None or (found.challenger <= gate.min if smaller_is_better else found.challenger >= gate.min)
     better = bool(found.low > gate.margin)  # False for NaN
     sure = f"{100 * about['confidence']:g}%"
-    gain = (
-        f"{metric} {_short(found.challenger)}, {against} {_short(found.champion)}: better by "
-        f"{_short(found.improvement)}, at least {_short(found.low)} with {sure} confidence; needed: more than "
-        f"{_short(gate.margin)}"
+    gain = f"{metric} {_short(found.challenger)}, {against} {_short(found.champion)}: " + (
+        f"worse by {_short(-found.improvement)}; needed: better by more than {_short(gate.margin)}"
+        if found.improvement < 0
+        else f"better by {_short(found.improvement)}, at least {_short(found.low)} with {sure} confidence; "
+        f"needed: more than {_short(gate.margin)}"
     )
     checks = [_check("better than " + against, better, gain)]
     if gate.min is not None:
