@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -142,6 +144,9 @@ class Platform:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s: %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
+        terminal = _Terminal(logging.ERROR)
+        terminal.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(terminal)
 
 
 class _LogFile(RotatingFileHandler):
@@ -149,6 +154,23 @@ class _LogFile(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
         """Go on without."""
+
+
+class _Terminal(logging.Handler):
+    """What goes wrong, said once where the platform was started: a problem that lasts fills no screen."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it, unless it was said before."""
+        text = record.getMessage().partition("; again in ")[0]
+        if text not in self._said:
+            self._said.add(text)
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"{text}\n")
+                sys.stderr.flush()
 
 
 class _Pace:

@@ -41,7 +41,8 @@ def test_up_answers_and_ends_with_all_that_it_started(trilho: Verb, tmp_path: Pa
     assert trilho("-C", str(folder), "train").code == 0
     assert trilho("-C", str(folder), "release", "1").code == 0
     again = trilho("-C", str(folder), "retrain", "--json")
-    assert (again.code, again.json["result"], again.json["note"]) == (3, "rejected", "version 1 serves already")
+    assert (again.code, again.json["result"]) == (0, "unchanged")
+    assert again.json["note"] == "nothing changed: this version serves already"
     process = started("up", str(tmp_path), "--json")  # a folder of projects
     try:
         assert process.stdout is not None

@@ -130,3 +130,9 @@ def test_a_retraining_finds_its_run_and_version() -> None:
     assert (run_of(state, OPEN), version_of(state, OPEN)) == ("run-9", 2)
     earlier = Retraining("retraining-0", "drift", None, "2026-01-01T00:00:00+00:00", None)
     assert (run_of(state, earlier), version_of(state, earlier)) == (None, None)
+
+
+def test_a_retraining_that_leaves_the_champion_changes_nothing() -> None:
+    stages = Stages()
+    ended = carried(stages, ModelState("bikes", champion=2))
+    assert (ended.result, ended.version, stages.released) == ("unchanged", 2, [])

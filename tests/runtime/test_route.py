@@ -84,6 +84,17 @@ def test_requests_are_split_by_share_and_counted(endpoint: Endpoint) -> None:
     assert sum(after["2"]["latency"]["counts"]) >= 4
 
 
+def test_fields_that_the_model_does_not_know_are_counted_at_the_endpoint(endpoint: Endpoint) -> None:
+    def counted() -> float:
+        text = call(endpoint.address, "/metrics").body.decode()
+        lines = [line for line in text.splitlines() if line.startswith("trilho_route_extra_fields_total{")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    before = counted()
+    assert endpoint.predict({**ROW, "colour": "red", "size": 3}, ROW).status == 200
+    assert counted() == before + 2
+
+
 def test_a_key_stays_with_its_version(endpoint: Endpoint) -> None:
     endpoint.share(v1=50, v2=50)
     found = {key: {endpoint.predict(ROW, x_trilho_key=key).json["version"] for _ in range(3)} for key in "abcdefgh"}

@@ -214,7 +214,9 @@ class PredictionApp:
         shown = [{"0": 1 - p, "1": p} for p in predictions] if classes else predictions
         ids = [f"{job.identity}.{index}" for index in range(len(predictions))]
         payload = {"predictions": shown, "ids": ids, "model": model.package.manifest["name"], "version": self.version}
-        return Answer(200, orjson.dumps(payload), [("x-trilho-rows", str(len(predictions)))])
+        extra = sum(name not in model.names for instance in job.rows for name in instance)
+        counts = [("x-trilho-rows", str(len(predictions))), ("x-trilho-extra-fields", str(extra))]
+        return Answer(200, orjson.dumps(payload), counts)
 
     def _complain(self) -> None:
         """Write a traceback of the project's code to the server's log, a few a minute at most."""

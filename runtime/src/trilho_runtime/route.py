@@ -205,6 +205,7 @@ class Router:
         if judged and not failed:
             count.latency.add(time.perf_counter() - started)
             count.rows += int(reply.headers.get("x-trilho-rows", 0))
+            count.extra_fields += int(reply.headers.get("x-trilho-extra-fields", 0))
         return reply
 
     async def label(self, request: Request) -> Answer:
@@ -259,6 +260,7 @@ class Router:
             measures.metric("trilho_route_requests_total", "Requests.", [(k, c.requests) for k, c in versions]),
             measures.metric("trilho_route_rows_total", "Rows predicted.", [(k, c.rows) for k, c in versions]),
             measures.metric("trilho_route_errors_total", "5xx or no answer.", [(k, c.errors) for k, c in versions]),
+            measures.metric("trilho_route_extra_fields_total", "Ignored.", [(k, c.extra_fields) for k, c in versions]),
             measures.metric(
                 "trilho_route_refused_total",
                 "422, though the main version took the rows.",

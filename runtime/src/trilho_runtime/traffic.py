@@ -117,6 +117,7 @@ class VersionCount:
     requests: int = 0
     rows: int = 0
     errors: int = 0  # 5xx, or no answer
+    extra_fields: int = 0  # that the model does not know, ignored
     refused: int = 0  # 422, though the main version took the same rows
     latency: Latency = field(default_factory=Latency)
 

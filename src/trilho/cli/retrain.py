@@ -53,7 +53,7 @@ def add_to(app: typer.Typer) -> None:
         here.say(f"{ended.result.capitalize()}: {ended.note}")
         next_ = {"promoted": "trilho rollout", "approval pending": f"trilho approve {ended.version}"}
         here.done(next_.get(ended.result, f"trilho models show {ended.version}"), under_way=False, **encode(ended))
-        if ended.result != "promoted":
+        if ended.result not in ("promoted", "unchanged"):
             raise typer.Exit(Refused.exit_code if ended.result == "rejected" else NotYet.exit_code)
 
     @verb(retrain, "list", examples=["trilho retrain list"])

@@ -306,7 +306,7 @@ class RetrainingEnded(Payload):
     trigger: str
     run: str | None
     version: int | None
-    result: Literal["promoted", "rejected", "not enough data", "approval pending", "failed"]
+    result: Literal["promoted", "rejected", "unchanged", "not enough data", "approval pending", "failed"]
     note: str
 
 

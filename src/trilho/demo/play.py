@@ -116,6 +116,7 @@ class Player:
         self._wait()
 
     def _serve(self, window: Window, period: Period) -> None:
+        self.alive()
         answers = self.managed.play(window.rows)
         static = self._ask_static(window.rows)
         for row in zip(answers, static, window.values, strict=True):

@@ -123,8 +123,11 @@ def _open(folder: Path, home: Path) -> Project:
 
 
 def _together(projects: list[Project], work: Callable[[Project], Any]) -> list[Any]:
-    with ThreadPoolExecutor(len(projects)) as pool:
+    pool = ThreadPoolExecutor(len(projects))
+    try:
         return [future.result() for future in [pool.submit(work, project) for project in projects]]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what the others still do
 
 
 def _first_release(project: Project, on_progress: OnProgress) -> None:

@@ -130,7 +130,9 @@ def _champion(facts: ModelFacts) -> dict[str, Any] | None:
 
 def _retrainings(state: ModelState) -> dict[str, int]:
     ended = [x.result for x in state.retrainings.values() if x.result]
-    return {result: ended.count(result) for result in ("promoted", "rejected", "not enough data", "failed")}
+    return {
+        result: ended.count(result) for result in ("promoted", "rejected", "unchanged", "not enough data", "failed")
+    }
 
 
 def _incident(incident: Incident) -> dict[str, Any]:

@@ -45,6 +45,10 @@ def outlook(
     if model.champion is None:
         tried = "When what failed is put right, the next run resumes there." if model.runs else ""
         return Outlook(tried or "The first version has to be trained.", "trilho train")
+    newest = next(reversed(model.runs.values()), None)
+    if newest is not None and newest.state == "failed":
+        text = "When what failed is put right, the next run resumes there; the champion keeps serving."
+        return Outlook(text, f"trilho runs show {newest.id}")
     if not any(x.labelled for x in mine):
         return Outlook("Quality is measured as labels arrive, drift with every window.", "trilho labels")
     if worse:
@@ -62,7 +66,7 @@ def _during(rollout: Rollout, settings: Settings | None) -> Outlook:
     needed = f"after {count(settings.serve.canary_requests, 'request')}" if settings else "after enough requests"
     text = f"Version {rollout.version} takes {rollout.share}% of traffic and {goal} {needed} without more errors than"
     rival = "the champion" if rollout.champion is None else f"version {rollout.champion}"
-    return Outlook(f"{text} {rival}; otherwise it is rolled back by itself.")
+    return Outlook(f"{text} {rival}; otherwise it is rolled back by itself.", "trilho rollout")
 
 
 def _retraining(model: ModelState) -> Outlook:

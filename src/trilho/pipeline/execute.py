@@ -263,7 +263,8 @@ class _Run:
             lines = said.rstrip().splitlines()[-LINES:]
             last = lines[-1].partition(" failed: ")[2] if code == 1 and lines else ""
             why = last or exit_words(code) + ("" if code else ", and it wrote no output")
-            raise StepFailed("\n".join([f"step {task.name} failed: {why}", *lines]), hint=self._hint(task))
+            told = lines[:-1] if last else lines  # the last line says the same, with the function for the step's name
+            raise StepFailed("\n".join([f"step {task.name} failed: {why}", *told]), hint=self._hint(task))
         return dict(json.loads(output.read_text(encoding="utf-8")).get("parameterValues", {}))
 
     def _keep(self, task: Task, work: Work) -> _Done:

@@ -14,7 +14,7 @@ from trilho.core import records as r
 from trilho.core.projection import ModelState, Retraining, Rollout
 from trilho.errors import NotYet, Refused, TrilhoError, Unreachable, UsageError
 
-Result = Literal["promoted", "rejected", "not enough data", "approval pending", "failed"]
+Result = Literal["promoted", "rejected", "unchanged", "not enough data", "approval pending", "failed"]
 
 
 class Trained(Protocol):
@@ -65,6 +65,8 @@ def carry_out(
         raise
     except TrilhoError as error:
         return _end(model, retraining, None, None, "failed", error.fact)
+    if state is not None and trained.version is not None and trained.version == state.champion:
+        return _end(model, retraining, trained.run, trained.version, "unchanged", trained.reason)
     return _refused(model, retraining, trained) or _released(model, retraining, trained, release)
 
 
