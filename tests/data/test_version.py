@@ -120,6 +120,15 @@ def test_a_served_row_repeats_nothing_that_must_be_unique(store: LocalStore, csv
     assert table(store, dataset, tmp_path)[3:] == [("d", "05", 2, 2)]
 
 
+def test_a_key_repeated_in_a_source_file_stays_for_the_contract_to_find(store: LocalStore, tmp_path: Path) -> None:
+    file = tmp_path / "twice.csv"
+    file.write_text("id,ts,x,y\na,2020-01-01,1,1\na,2020-01-02,2,9\n")
+    contract = Contract.model_validate({"table": {"unique": ["id"]}})
+    forbidden = version_data([file], store, time="ts", key="id", target="y", served=None, contract=contract)
+    assert forbidden.rows == 2
+    assert version_data([file], store, time="ts", key="id", target="y", served=None, contract=Contract()).rows == 1
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_the_zone_of_a_time_that_is_a_text_counts(store: LocalStore, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"z.{suffix}"

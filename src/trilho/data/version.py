@@ -101,7 +101,7 @@ def version_data(
             "columns": typed,
             "files": [asdict(file) for file in files],
             "served_left_out": left_out,
-            "unique": [x for x in rules.table.unique if x != key and x in [column.name for column in columns]],
+            "unique": [x for x in rules.table.unique if x in [column.name for column in columns]],
         }
         manifest |= _measure(connection, manifest, store, sources)
     digest = _keep(manifest, store)
@@ -225,8 +225,8 @@ def _table(manifest: Mapping[str, Any], store: ArtifactStore) -> str:
     """Give the SQL of the whole table, with `_file`, `_row` and `_served` beside its columns."""
     parts = [_part(index, File(**file), manifest["columns"], store) for index, file in enumerate(manifest["files"])]
     whole = " UNION ALL ".join(parts)
-    kept = [f"({name(manifest['key'])} IS NULL OR {_first_of(manifest['key'])})"] if manifest["key"] else []
-    unique = manifest.get("unique", [])  # what repeats in a source file is for the contract to say
+    key, unique = manifest["key"], manifest.get("unique", [])  # what repeats in a source file the contract may forbid
+    kept = [f"({name(key)} IS NULL OR {_first_of(key)})"] if key and key not in unique else []
     kept += [f"(NOT _served OR {name(column)} IS NULL OR {_first_of(column)})" for column in unique]
     return f"SELECT * FROM ({whole}) QUALIFY {' AND '.join(kept)}" if kept else whole  # noqa: S608
 
