@@ -115,6 +115,7 @@ class Platform:
                 if isinstance(error, UsageError) and name == self._alone:
                     self._fatal = error  # its only endpoint cannot be served as configured: to try on would hide it
                     stop.set()
+                    return
                 wait = min(max(2 * wait, 1.0), SLOWEST_SECONDS)
                 log.error("%s: %s; again in %.0f s", name, " ".join(str(error).splitlines()), wait)
             except Exception:
