@@ -28,8 +28,9 @@ def add_to(app: typer.Typer) -> None:
 
         pages = Pages(ProjectSource([here.project], others=False))
         data = pages.report_data()
+        page = pages.handover()
         try:
-            out.write_text(pages.handover(), encoding="utf-8")
+            out.write_text(page, encoding="utf-8")
         except OSError as error:
             raise UsageError(
                 f"{out} cannot be written: {error.strerror}", hint="name another file with --out"
