@@ -20,7 +20,6 @@ from trilho.core.files import write_whole
 from trilho.core.lease import Lease
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState
-from trilho.core.readings import EndpointStatus
 from trilho.data.labels import source_files
 from trilho.errors import TrilhoError
 from trilho.pipeline.execute import Stopped
@@ -68,10 +67,6 @@ class ServeLoop:
                 self.project.journal.append(payload, actor="trilho", expect=head)
             except Conflict:
                 return  # somebody else decided; the next pass sees what
-
-    def status(self) -> EndpointStatus:
-        """Give the endpoint as it is now."""
-        return self.supervisor.status()
 
     def stop(self) -> None:
         """End the endpoint and all that it started."""
@@ -154,9 +149,9 @@ class WatchLoop:
         settled = not alarms and state.retraining is None and state.rollout is None
         if state.open_incidents and settled and mark != self._calm_at:
             payloads += incident.close_calm(state, store.readings(project.name, last=incident.LOOK_BACK))
+            self._calm_at = mark
         if payloads:
             project.journal.append(*payloads, actor="trilho")
-        self._calm_at = mark
         head = project.journal.head().seq
         state = project.state()
         fired = trigger.decide(state, project.settings, alarms, project.data_time())

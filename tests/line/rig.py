@@ -151,7 +151,7 @@ def serving(project: Project) -> Iterator[str]:
             loop.once()
 
     def ready() -> str:
-        status = loop.status()
+        status = loop.supervisor.status()
         return status.address or "" if "ready" in status.versions.values() else ""
 
     loop.once()

@@ -54,11 +54,6 @@ class Drift:
     threshold: float
     causes: tuple[Moved, ...]
 
-    @property
-    def distances(self) -> dict[str, float]:
-        """Give each feature's distance from the reference."""
-        return {c.feature: c.distance for c in self.causes}
-
 
 class DriftDetector:
     """Watch windows of counts, one after the other.
