@@ -62,8 +62,9 @@ class Browser:
 
     def open(self, url: str) -> None:
         """Go to a page and wait until it has loaded."""
+        self.run("window.left = true")  # the answer to navigate may come while the old page still is the one that runs
         self.send("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.wait("!window.left && document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, script: str) -> Any:
         """Give the value of a script in the page, promises awaited. Raises BrowserError when it throws."""
