@@ -14,6 +14,7 @@ from trilho.console.forest import gain
 from trilho.console.graph import graph, layout
 from trilho.console.history import history
 from trilho.console.scale import Scale, rounded, time_ticks
+from trilho.core import records as r
 from trilho.core.projection import ModelState
 from trilho.core.readings import FeatureReading, Reading
 
@@ -114,6 +115,18 @@ def test_a_run_is_laid_out_by_what_tasks_need() -> None:
     assert drawn.count('class="task failed"') == 1
     assert drawn.count('class="task skipped"') == 3
     assert graph([], standing=True) == ""
+
+
+def test_a_fan_out_is_one_box_in_its_worst_state() -> None:
+    names = [("plan", "ran"), *((f"for-loop-1/{i}/fit", "failed" if i == 7 else "ran") for i in range(500))]
+    wide = [
+        r.TaskResult(name=name, state="failed" if state == "failed" else "ran", seconds=1.0, needs=[], reason="")
+        for name, state in names
+    ]
+    drawn = graph(wide, standing=False)
+    assert drawn.count("<rect") == 2
+    assert "fit ×500" in drawn
+    assert drawn.count('class="task failed"') == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (5, 5), (-3, 7), (0.6931, 0.7012), (0, 1e9)])

@@ -85,8 +85,10 @@ def _texts(here: Session, run: Run, task: str) -> dict[str, str]:
     if task:
         return {task: here.project.tail_log(run.id, task)}
     texts = {}
-    for path in sorted((here.project.home / "runs" / run.id).glob("*.log")):
-        texts[path.stem] = here.project.tail_log(run.id, path.stem)
+    folder = here.project.home / "runs" / run.id
+    for path in sorted(folder.rglob("*.log")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        texts[name] = here.project.tail_log(run.id, name)
     if not texts:
         raise UsageError(f"run {run.id} kept no output: its tasks were not run again", hint=here.command("trilho runs"))
     return texts

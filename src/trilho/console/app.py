@@ -120,7 +120,7 @@ def create_app(
         Route("/", page(pages.overview)),
         Route("/models/{name}", page(pages.model, "name")),
         Route("/runs/{run}", page(pages.run, "run")),
-        Route("/runs/{run}/logs/{task}", log),
+        Route("/runs/{run}/logs/{task:path}", log),
         Route("/incidents/{incident}", page(pages.incident, "incident")),
         Route("/incidents/{incident}/acknowledge", acknowledge, methods=["POST"]),
         Route("/report", page(pages.report)),

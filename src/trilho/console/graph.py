@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,37 @@ SIGNS = {
     "failed": "M-3-3 3 3M3-3-3 3",
     "running": "M0-4A4 4 0 1 1-4 0",
 }
+
+
+ITERATION = re.compile(r"/\d+/")
+WORST = ("failed", "running", "ran", "cached", "skipped")
+
+
+def fold_iterations(tasks: Sequence[TaskResult]) -> list[TaskResult]:
+    """Make one task of a loop's iterations: a fan-out of 500 is one box, in the worst state that any of them has.
+
+    >>> t = [TaskResult(name=f"each/{i}/fit", state="ran", seconds=2.0, needs=["plan"], reason="") for i in range(3)]
+    >>> [(x["name"], x["seconds"]) for x in fold_iterations(t)]
+    [('each/3 times/fit', 6.0)]
+    """
+    alike: dict[str, list[TaskResult]] = {}
+    for task in tasks:
+        alike.setdefault(_shape(task["name"]), []).append(task)
+    named = {shape: ITERATION.sub(f"/{len(same)} times/", same[0]["name"]) for shape, same in alike.items()}
+    return [
+        TaskResult(
+            name=named[shape],
+            state=min((task["state"] for task in same), key=WORST.index),
+            seconds=sum(task["seconds"] for task in same),
+            needs=list(dict.fromkeys(named.get(_shape(need), need) for task in same for need in task["needs"])),
+            reason=same[0]["reason"],
+        )
+        for shape, same in alike.items()
+    ]
+
+
+def _shape(name: str) -> str:
+    return ITERATION.sub("/*/", name)
 
 
 @dataclass(frozen=True)
@@ -57,7 +89,7 @@ def layout(tasks: Sequence[TaskResult]) -> list[Place]:
 
 def graph(tasks: Sequence[TaskResult], *, standing: bool) -> Markup:
     """Draw a run's tasks; the table beside it says the same in words."""
-    places = layout(tasks)
+    places = layout(fold_iterations(tasks))
     spots = {p.task["name"]: _spot(p, standing) for p in places}
     if not spots:
         return Markup("")
@@ -109,9 +141,21 @@ def _edge(start: tuple[float, float], end: tuple[float, float], standing: bool) 
     return f'<path class="edge" d="M{x1:g} {y1:g}C{middle:g} {y1:g} {middle:g} {y2:g} {x2:g} {y2:g}"/>'
 
 
+def _label(name: str, most: int) -> str:
+    """Name a box by the end of a nested task's path, which is what tells it from the others.
+
+    >>> _label("condition-1/deploy", 14), _label("a-very-long-name", 10)
+    ('deploy', 'a-very-lo…')
+    """
+    path, _, last = name.rpartition("/")
+    times = path.rpartition("/")[2] if path.endswith(" times") else ""
+    shown = f"{last} ×{times.partition(' ')[0]}" if times else last
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
 def _box(task: TaskResult, x: float, y: float, width: int) -> str:
     most = 17 if width == WIDTH else 14
-    name = task["name"] if len(task["name"]) <= most else task["name"][: most - 1] + "…"
+    name = _label(task["name"], most)
     time = duration(task["seconds"]) if task["state"] in ("ran", "failed") else task["state"]
     left = 12 if width == WIDTH else 8
     sign = f'<path class="sign" transform="translate({width - 14} 32)" d="{SIGNS[task["state"]]}"/>'
