@@ -108,7 +108,7 @@ for name in options.get("folders", ["package"]):
     pack.pack(
         In("model", model), train, holdout, In("predictions", told), Out("package", str(folder / name)),
         name="tiny", time="at", key="id", source=source, window_seconds=86400.0, ignore=[],
-        metrics={"mae": 1.5}, lineage={"run": "run-1"}, **functions)
+        metrics={"mae": 1.5}, run="run-1", **functions)
     for name in [m for m in sys.modules if m.split(".")[0] == "tiny"]:
         del sys.modules[name]
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import importlib.metadata
 import json
 import os
 import sys
@@ -140,7 +139,9 @@ def _takes(arguments: ast.arguments, count: int) -> bool:
 
 def libraries() -> dict[str, str]:
     """Give name and version of every installed distribution, Python's own first."""
-    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    from importlib.metadata import distributions  # here: it takes longer to import than all else of this module
+
+    found = {d.metadata["Name"].lower(): d.version for d in distributions() if d.metadata["Name"]}
     return {"python": sys.version.split()[0], **dict(sorted(found.items()))}
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.step import In, Out, StepError, load_function, step
+from trilho_runtime.step import In, Model, Out, StepError, Table, load_function, step
 
 Floats = NDArray[np.float64]
 
 
+class Fitted(NamedTuple):
+    """What an estimator was fitted to."""
+
+    rows: int
+    features: list[str]
+
+
 @step
-def fit(table: In, model: Out, features: str, train: str, target: str, task: str, source: str = "") -> dict[str, Any]:
+def fit(table: In[Table], model: Out[Model], features: str, train: str, target: str, task: str) -> Fitted:
     """Fit the project's estimator to a table of raw rows and keep it as a pickle."""
-    _importable(source)
     rows, value = read_rows(table, target)
     labels = _labels(rows.pop(target), value, target, task)
     made = make_features(load_function(features), rows, features)
@@ -27,24 +32,28 @@ def fit(table: In, model: Out, features: str, train: str, target: str, task: str
         wanted = "predict_proba" if task == "classification" else "predict"
         raise StepError(f"{train} returned {type(estimator).__name__}, which has no {wanted}")
     model.path.write_bytes(pickle.dumps(estimator, protocol=5))
-    return {"rows": len(labels), "features": list(map(str, made.columns))}
+    return Fitted(len(labels), list(map(str, made.columns)))
 
 
 @step
 def predict(
-    model: In, table: In, predictions: Out, features: str, target: str, task: str, time: str = "", source: str = ""
-) -> dict[str, Any]:
+    model: In[Model],
+    table: In[Table],
+    predictions: Out[Table],
+    features: str,
+    target: str,
+    task: str,
+    time: str = "",
+) -> None:
     """Predict a table of raw rows with a fitted estimator."""
-    _importable(source)
     rows, value = read_rows(table, target)
     made = make_features(load_function(features), rows.drop(columns=target), features)
     estimator = pickle.loads(model.path.read_bytes())  # noqa: S301  the artifact is ours, named by its digest
     write_predictions(predictions, answers(estimator, made, task), value, rows, time)
-    return {"rows": len(value)}
 
 
 @step
-def score(package: In, table: In, predictions: Out, target: str, time: str = "") -> dict[str, Any]:
+def score(package: In[Model], table: In[Table], predictions: Out[Table], target: str, time: str = "") -> None:
     """Predict a table of raw rows with a model package, with the code that the package carries."""
     from trilho_runtime.package import open_package
 
@@ -52,10 +61,9 @@ def score(package: In, table: In, predictions: Out, target: str, time: str = "")
     predictor = open_package(package.path).load()
     answer = predictor.predict_frame(rows.drop(columns=target))
     write_predictions(predictions, np.asarray(answer, dtype=np.float64), value, rows, time)
-    return {"rows": len(value)}
 
 
-def read_rows(table: In, target: str) -> tuple[Any, Floats]:
+def read_rows(table: In[Table], target: str) -> tuple[Any, Floats]:
     """Read a table into a pandas frame, and its target as floats. No value of the target may be missing."""
     import pandas as pd
 
@@ -111,15 +119,10 @@ def answers(estimator: Any, features: Any, task: str) -> Floats:
     return found
 
 
-def write_predictions(place: Out, prediction: Floats, value: Floats, rows: Any, time: str) -> None:
+def write_predictions(place: Out[Table], prediction: Floats, value: Floats, rows: Any, time: str) -> None:
     """Write predictions beside the true values, in the order of the rows."""
     import pandas as pd
 
     moment = rows[time].to_numpy() if time else np.full(len(rows), np.datetime64("NaT", "us"))
     columns = {"row": np.arange(len(rows), dtype=np.int64), "time": moment, "prediction": prediction, "value": value}
     pd.DataFrame(columns).to_parquet(place.path, index=False)
-
-
-def _importable(source: str) -> None:
-    if source and source not in sys.path:
-        sys.path.insert(0, source)

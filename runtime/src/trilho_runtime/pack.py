@@ -15,7 +15,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,7 +25,7 @@ from trilho_runtime.fit import read_rows
 from trilho_runtime.package import CODE, MANIFEST, SAMPLE, SCHEMA, TOLERANCE, Package, open_package, versions
 from trilho_runtime.profile import Reference
 from trilho_runtime.signature import Signature
-from trilho_runtime.step import In, Out, StepError, step
+from trilho_runtime.step import In, Model, Out, StepError, Table, source_folder, step
 
 ESTIMATOR = "estimator.pkl"
 REFERENCE = "reference.json"
@@ -41,25 +41,37 @@ LIBRARIES = (
 NOT_CODE = {"tests", "test", "node_modules", "build", "dist"}
 
 
-@step
+class Packed(NamedTuple):
+    """What a package holds: its files, and the rows of its sample that it was proven on."""
+
+    files: int
+    rows_proven: int
+
+
+@step(uncounted=("source", "dataset", "run", "commit", "data_until", "train_until", "history"))
 def pack(
-    model: In,
-    train: In,
-    holdout: In,
-    predictions: In,
-    package: Out,
+    model: In[Model],
+    train: In[Table],
+    holdout: In[Table],
+    predictions: In[Table],
+    package: Out[Model],
     name: str,
     task: str,
     target: str,
-    time: str,
-    key: str,
     features: str,
-    source: str,
-    window_seconds: float,
-    ignore: list[str],
-    metrics: dict[str, Any],
-    lineage: dict[str, Any],
-) -> dict[str, Any]:
+    metrics: dict[str, float],
+    time: str = "",
+    key: str = "",
+    window_seconds: float = 86400.0,
+    ignore: list[str] = [],  # noqa: B006  a default that is read from the text, and never changed
+    source: str = "",
+    dataset: str = "",
+    run: str = "",
+    commit: str = "",
+    data_until: str = "",
+    train_until: str = "",
+    history: str = "",
+) -> Packed:
     """Write the model package and prove it."""
     sys.dont_write_bytecode = True
     folder = package.path
@@ -68,7 +80,7 @@ def pack(
     trained, held, told = (_raw(train, target), _raw(holdout, target), _table(predictions))
     signature = _signature(trained, held)
     shutil.copyfile(model.path, folder / ESTIMATOR)
-    copy_code(Path(source), folder / CODE)
+    copy_code(Path(source) if source else source_folder(), folder / CODE)
     apart = {*ignore, key, time, target}
     (folder / REFERENCE).write_text(_reference(trained, held, time, window_seconds, apart).to_json(), encoding="utf-8")
     (folder / VALIDATION).write_bytes(_validation(told))
@@ -87,12 +99,19 @@ def pack(
         "signature": signature.to_json(),
         "libraries": versions(LIBRARIES),
         "metrics": metrics,
-        "lineage": lineage,
+        "lineage": {
+            "dataset": dataset or None,
+            "run": run or None,
+            "commit": commit or None,
+            "data_until": data_until or None,
+            "train_until": train_until or None,
+            "history": history or None,
+        },
         "files": files,
     }
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
-    return {"files": len(files), "rows_proven": prove(open_package(folder))}
+    return Packed(len(files), prove(open_package(folder)))
 
 
 def prove(package: Package) -> int:
@@ -142,12 +161,12 @@ def _uncopied(folder: str, names: list[str]) -> set[str]:
     return dead | {n for n in names if n == "__pycache__" or n.startswith(".") or n.endswith((".pyc", ".pyo"))}
 
 
-def _raw(table: In, target: str) -> Any:
+def _raw(table: In[Table], target: str) -> Any:
     rows, _ = read_rows(table, target)
     return rows.drop(columns=target)
 
 
-def _table(table: In) -> Any:
+def _table(table: In[Table]) -> Any:
     import pandas as pd
 
     return pd.read_parquet(table.path)

@@ -1,10 +1,13 @@
 """Typed steps: a function of artifacts and parameters, run by the executor-input contract of KFP v2.
 
-    @step
-    def scale(table: In, scaled: Out, factor: float = 1.0) -> dict[str, Any]: ...
+    class Found(NamedTuple):
+        rows: int
 
-An `In` is an artifact to read, an `Out` one to write, everything else is a parameter; the mapping that is returned
-holds the step's output values. `python -m trilho_runtime.step MODULE:NAME --executor-input FILE` runs one.
+    @step(retries=2)
+    def scale(table: In[Table], scaled: Out[Table], factor: float = 1.0) -> Found: ...
+
+An `In` is an artifact to read, an `Out` one to write, everything else is a parameter; what is returned are the step's
+output values. `python -m trilho_runtime.step MODULE:NAME --executor-input FILE` runs one.
 """
 
 from __future__ import annotations
@@ -13,202 +16,103 @@ import argparse
 import contextlib
 import functools
 import importlib
-import inspect
+import importlib.util
 import json
 import os
+import shutil
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-F = TypeVar("F", bound=Callable[..., Any])
+from trilho_runtime.artifact import Artifact, File, In, Metrics, Model, Out, Table
+from trilho_runtime.function import StepError, execute, load_function, signature_of, step, write_value
+
+__all__ = [
+    "Artifact",
+    "File",
+    "In",
+    "Metrics",
+    "Model",
+    "Out",
+    "StepError",
+    "Table",
+    "execute",
+    "load_function",
+    "signature_of",
+    "step",
+]
+
 OURS = str(Path(__file__).parent)
-MOUNTS = {"gs://": "/gcs/", "file://": "/"}
-JSON_TYPES: dict[Any, tuple[type, ...]] = {
-    str: (str,),
-    int: (int,),
-    float: (int, float),
-    bool: (bool,),
-    list: (list,),
-    dict: (dict,),
-}
-
-
-class StepError(Exception):
-    """A step cannot be run as it was asked to: an unknown name, a wrong argument, a missing output."""
-
-
-@dataclass
-class Artifact:
-    """A file or folder that passes between steps; what a step puts into `metadata` travels with it."""
-
-    name: str
-    uri: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def path(self) -> Path:
-        """Give where the artifact lies on this machine.
-
-        >>> Artifact("model", "gs://bucket/model.pkl").path.as_posix()
-        '/gcs/bucket/model.pkl'
-        """
-        for scheme, mount in MOUNTS.items():
-            if self.uri.startswith(scheme):
-                return Path(mount + self.uri[len(scheme) :].lstrip("/"))
-        return Path(self.uri)
-
-
-class In(Artifact):
-    """An artifact that a step reads."""
-
-
-class Out(Artifact):
-    """An artifact that a step writes."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A registered function and what it takes."""
-
-    function: Callable[..., Any]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    parameters: Mapping[str, Any]  # name -> annotation
-    required: frozenset[str]
-
-
-def step(function: F) -> F:
-    """Register a typed function as a step; every argument must say what it is.
-
-    >>> @step
-    ... def double(x: int) -> dict[str, int]:
-    ...     return {"x": 2 * x}
-    >>> double(4)
-    {'x': 8}
-    """
-    arguments = inspect.signature(function).parameters
-    bare = [name for name, argument in arguments.items() if argument.annotation is inspect.Parameter.empty]
-    if bare:
-        raise TypeError(f"step {function.__name__}: {', '.join(bare)} has no type; use In, Out or a JSON type")
-    function.__trilho_step__ = True  # type: ignore[attr-defined]
-    return function
-
-
-@functools.cache
-def signature_of(function: Callable[..., Any]) -> Step:
-    """Read a step's arguments: which are artifacts, which parameters."""
-    hints = typing.get_type_hints(function)
-    arguments = inspect.signature(function).parameters
-    inputs = tuple(name for name in arguments if hints[name] is In)
-    outputs = tuple(name for name in arguments if hints[name] is Out)
-    parameters = {name: hints[name] for name in arguments if name not in (*inputs, *outputs)}
-    required = frozenset(name for name in parameters if arguments[name].default is inspect.Parameter.empty)
-    return Step(function, inputs, outputs, parameters, required)
-
-
-def load_function(reference: str) -> Callable[..., Any]:
-    """Import "package.module:name". An error inside the module is the module's own and passes through."""
-    module_name, _, name = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise
-        raise StepError(f"no module {error.name}, named by {reference}") from None
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise StepError(f"no function {name} in {module_name}")
-    return typing.cast("Callable[..., Any]", found)
-
-
-def execute(function: Callable[..., Any], request: Mapping[str, Any]) -> None:
-    """Call a step with what an executor input says, then write its executor output, whole or not at all."""
-    wanted = signature_of(function)
-    values = dict(request["inputs"].get("parameterValues", {}))
-    read = _artifacts(In, wanted.inputs, request["inputs"].get("artifacts", {}))
-    written = _artifacts(Out, wanted.outputs, request["outputs"].get("artifacts", {}))
-    _check_parameters(wanted, values)
-    for artifact in written.values():
-        artifact.path.parent.mkdir(parents=True, exist_ok=True)
-    returned = function(**values, **read, **written)
-    missing = [name for name, artifact in written.items() if not artifact.path.exists()]
-    if missing:
-        raise StepError(f"it left no output {', '.join(missing)}")
-    _write_output(request["outputs"], dict(returned or {}), written)
-
-
-def _artifacts(kind: type[Any], names: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Any]:
-    missing = sorted(set(names) - set(given))
-    if missing:
-        raise StepError(f"it was given no artifact {', '.join(missing)}")
-    found = {}
-    for name in names:
-        first = given[name]["artifacts"][0]
-        found[name] = kind(first.get("name", name), first["uri"], dict(first.get("metadata") or {}))
-    return found
-
-
-def _check_parameters(wanted: Step, values: Mapping[str, Any]) -> None:
-    unknown, missing = sorted(set(values) - set(wanted.parameters)), sorted(wanted.required - set(values))
-    if unknown:
-        raise StepError(f"unknown parameter {unknown[0]}; it takes {', '.join(wanted.parameters) or 'none'}")
-    if missing:
-        raise StepError(f"parameter {missing[0]} is missing")
-    for name, value in values.items():
-        annotation = wanted.parameters[name]
-        kinds = JSON_TYPES.get(typing.get_origin(annotation) or annotation)
-        wrong = kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds))
-        if wrong:
-            raise StepError(f"parameter {name} is {value!r}; {getattr(annotation, '__name__', annotation)} is wanted")
-
-
-def _write_output(outputs: Mapping[str, Any], values: dict[str, Any], written: Mapping[str, Artifact]) -> None:
-    for name, place in outputs.get("parameters", {}).items():
-        if name in values:
-            _write(Path(place["outputFile"]), values[name])
-    artifacts = {
-        name: {"artifacts": [{"name": artifact.name, "uri": artifact.uri, "metadata": artifact.metadata}]}
-        for name, artifact in written.items()
-    }
-    _write(Path(outputs["outputFile"]), {"parameterValues": values, "artifacts": artifacts})
-
-
-def _write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, allow_nan=False)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+PLATFORM = "TRILHO_PLATFORM_PYTHON"
+SOURCE = "TRILHO_SOURCE"
+LINES = 40  # of a traceback that are left for whoever started the step
+_path: list[str] = []  # where the step of this process is imported from
 
 
 def run(reference: str, request: Mapping[str, Any], path: list[str]) -> int:
-    """Run one step with `path` importable and give its exit code; of what went wrong print the user's frames only."""
+    """Run one step with `path` importable and give its exit code.
+
+    Of what went wrong the user's frames are printed; the error is also left beside the executor output, for whoever
+    started the step.
+    """
     sys.path[:0] = path
+    _path[:] = path
     try:
         execute(load_function(reference), request)
     except StepError as error:
-        print(f"step {reference} failed: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return _fail(reference, request, error, str(error))
     except SystemExit as error:
-        print(f"step {reference} failed: it called exit({error.code!r})", file=sys.stderr)  # noqa: T201
-        return 1
+        return _fail(reference, request, error, f"it called exit({error.code!r})")
     except BaseException as error:  # noqa: BLE001  a step may raise anything; its words are the user's to read
-        traceback.print_exception(type(error), error, _own_frames(error.__traceback__))
-        last = traceback.format_exception_only(type(error), error)[-1].strip()
-        print(f"step {reference} failed: {last}", file=sys.stderr)  # noqa: T201
-        return 1
+        if isinstance(getattr(error, "fact", None), str):
+            return _fail(reference, request, error, error.fact, getattr(error, "hint", None))  # type: ignore[attr-defined]
+        said = "".join(traceback.format_exception(type(error), error, own_frames(error.__traceback__)))
+        print(said, end="", file=sys.stderr)  # noqa: T201
+        fact = traceback.format_exception_only(type(error), error)[-1].strip()
+        return _fail(reference, request, error, fact, said=said.splitlines())
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
     return 0
 
 
-def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+def _fail(
+    reference: str,
+    request: Mapping[str, Any],
+    error: BaseException,
+    fact: str,
+    hint: str | None = None,
+    said: Sequence[str] = (),
+) -> int:
+    kind = "StepFailed" if isinstance(error, SystemExit) else type(error).__name__
+    code = getattr(error, "exit_code", 1)
+    leave_error(request, kind, fact, hint, code if isinstance(code, int) else 1, said)
+    print(f"step {reference} failed: {fact}" + (f"\nHint: {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def leave_error(
+    request: Mapping[str, Any],
+    kind: str,
+    fact: str,
+    hint: str | None = None,
+    exit_code: int = 1,
+    said: Sequence[str] = (),
+) -> None:
+    """Say beside the executor output why there is none, as OUTPUT.error.json; `said` is a traceback's lines."""
+    place = request.get("outputs", {}).get("outputFile")
+    if place:
+        error = {"schema": 1, "kind": kind, "fact": fact, "hint": hint, "exit_code": exit_code}
+        error |= {"said": list(said[-LINES:])}
+        with contextlib.suppress(OSError):  # it has been printed too
+            write_value(Path(f"{place}.error.json"), error)
+
+
+def own_frames(trace: TracebackType | None) -> TracebackType | None:
     """Cut this library's frames and the import machinery off the top, unless nothing else is left."""
     rest = trace
     while rest is not None and _is_ours(rest.tb_frame):
@@ -227,27 +131,83 @@ def read_request(given: str) -> dict[str, Any]:
     return typing.cast("dict[str, Any]", json.loads(text))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one step, or serve steps to a runner (`--serve`)."""
+def source_folder() -> Path:
+    """Give the folder that the project's code is imported from: as it was named, else what the working folder has."""
+    named = os.environ.get(SOURCE) or next(iter(_path), None)
+    here = Path.cwd()
+    return Path(named) if named else here / "src" if (here / "src").is_dir() else here
+
+
+def hop(reference: str, arguments: list[str]) -> None:
+    """Become the platform's interpreter for a step of the platform's, where this one does not have it."""
+    if reference.partition(":")[0].partition(".")[0] != "trilho" or importlib.util.find_spec("trilho") is not None:
+        return
+    named = os.environ.get(PLATFORM)
+    python = shutil.which(named) if named else None
+    if named is None:
+        raise StepError(f"{sys.executable} has no trilho; {PLATFORM} must name an interpreter that has it")
+    if python is None:
+        raise StepError(f"{PLATFORM} is {named!r}, and there is no such program")
+    if Path(python).absolute() == Path(sys.executable).absolute():
+        raise StepError(f"{PLATFORM} is {named!r}, and that interpreter has no trilho")
+    sys.stdout.flush()
+    os.execv(python, [python, "-m", "trilho_runtime.step", *arguments])  # noqa: S606  the same step, elsewhere
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trilho_runtime.step", description=main.__doc__)
-    parser.add_argument("step", nargs="?", help="package.module:name")
-    parser.add_argument("--executor-input", help="the executor input, as JSON or as a file")
+    parser.add_argument("step", help="package.module:name")
+    parser.add_argument("--executor-input", required=True, help="the executor input, as JSON or as a file")
     parser.add_argument("--path", action="append", default=[], help="a folder to import from; may be repeated")
-    parser.add_argument("--serve", action="store_true", help="take steps from standard input, one JSON object a line")
-    parser.add_argument("--no-fork", action="store_true", help="with --serve: each step is a process of its own")
-    parser.add_argument("--alive", type=int, help="a pipe's descriptor: the step ends when the pipe does")
-    given = parser.parse_args(arguments)
-    if given.serve:
-        from trilho_runtime.fork import serve
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="kill the step after so long, and exit 124")
+    parser.add_argument("--root", type=_resolved, metavar="URI", help="where a service keeps the pipeline's artifacts")
+    parser.add_argument("--run", type=_resolved, metavar="ID", help="the run that it belongs to")
+    parser.add_argument("--task", type=_resolved, metavar="NAME", help="the task that it is")
+    parser.add_argument("--no-cache", action="store_true", help="run it though it ran before")
+    return parser.parse_args(arguments)
 
-        return serve(given.path, fork=not given.no_fork)
-    if given.step is None or given.executor_input is None:
-        parser.error("a step and --executor-input, or --serve")
-    if given.alive is not None:
-        from trilho_runtime.fork import die_with
 
-        die_with(given.alive)
-    return run(given.step, read_request(given.executor_input), given.path)
+def _resolved(value: str) -> str | None:
+    """Take a placeholder that the service has not filled in for nothing."""
+    return None if value.startswith("{{$") or not value else value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step."""
+    words = sys.argv[1:] if arguments is None else arguments
+    given = _parse(words)
+    request = read_request(given.executor_input)
+    try:
+        hop(given.step, words)
+    except StepError as error:
+        return _fail(given.step, request, error, str(error))
+    _path[:] = given.path
+    source = source_folder()
+    call = functools.partial(run, given.step, request, [str(source), *given.path])
+    if given.timeout:
+        from trilho_runtime.timeout import limited
+
+        call = functools.partial(limited, call, given.timeout, functools.partial(_stopped, given.step, request))
+    return _recorded(given, request, source, call)
+
+
+def _recorded(given: argparse.Namespace, request: dict[str, Any], source: Path, call: Callable[[], int]) -> int:
+    """Run a step; where a service runs it, look for its result first and put on record how it ended."""
+    if given.root and given.run and given.task:
+        from trilho_runtime.remote import RemoteStep, is_mounted
+
+        if is_mounted(given.root):
+            remote = RemoteStep(
+                given.step, request, given.root, given.run, given.task, source=source, cache=not given.no_cache
+            )
+            return remote.perform(call)
+    return call()
+
+
+def _stopped(reference: str, request: Mapping[str, Any], fact: str) -> None:
+    """Say that a step was ended from outside."""
+    leave_error(request, "StepFailed", fact)
+    print(f"step {reference} failed: {fact}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":  # the module of record is the imported one, whose In and Out a step's module sees
