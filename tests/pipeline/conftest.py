@@ -1,15 +1,12 @@
-"""A tiny project with steps of its own, and a graph of them."""
+"""A tiny project with steps of its own."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline.process import StepServer
 
 STEPS = '''
 """Steps of a small project."""
@@ -95,9 +92,3 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(home: Path) -> LocalStore:
     return LocalStore(home / "store")
-
-
-@pytest.fixture
-def steps(source: Path) -> Iterator[StepServer]:
-    with StepServer(Path(sys.executable), source, source) as server:
-        yield server

@@ -1,35 +1,7 @@
-"""Content digests: what names a file, a folder, a value."""
+"""Content digests: what names a file, a folder, a value. The runtime has them, since images name artifacts too."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
-from typing import Any
+from trilho_runtime.digest import digest_file, digest_folder, digest_json, digest_path
 
-
-def digest_file(path: Path) -> str:
-    """Give the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def digest_json(value: Any) -> str:
-    """Give the SHA-256 of a JSON value, whatever the order of its keys.
-
-    >>> digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest_folder(path: Path) -> str:
-    """Give the SHA-256 of a folder: of its files' relative names and contents."""
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return digest_json({str(p.relative_to(path)): digest_file(p) for p in files})
-
-
-def digest_path(path: Path) -> str:
-    """Give the digest of a file or a folder."""
-    return digest_folder(path) if path.is_dir() else digest_file(path)
+__all__ = ["digest_file", "digest_folder", "digest_json", "digest_path"]

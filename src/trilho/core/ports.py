@@ -7,16 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trilho.core.journal import Head, Record
 from trilho.core.readings import LabelStatus, Reading
 from trilho.core.records import Payload
+from trilho.errors import Unreachable, UsageError
 
-Columns = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Columns = Mapping[str, NDArray[Any]]
+else:
+    Columns = Mapping  # numpy is for those who read tables
 
 
 class Journal(Protocol):
@@ -104,3 +108,115 @@ class WatchStore(Protocol):
 
     def readings(self, model: str, since: str | None = None, until: str | None = None) -> list[Reading]:
         """Give a model's readings, oldest first; of windows that start at `since` or later, and before `until`."""
+
+
+class NotFound(UsageError):
+    """There is no run, schedule or file of that name there."""
+
+
+class NoAccess(Unreachable):
+    """Nobody answers us until our credentials are renewed: waiting does not help."""
+
+
+RemoteState = Literal["pending", "running", "succeeded", "failed", "cancelled"]
+RemoteTaskState = Literal["pending", "running", "succeeded", "cached", "skipped", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteJob:
+    """A pipeline to be run elsewhere: its IR, the values of its parameters, and where its artifacts go."""
+
+    run: str
+    """The run's id, which is the job's id there too: to submit it twice is to submit it once."""
+    model: str
+    document: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    root: str
+    """The folder, as a URI, that steps write their outputs, records and manifests under."""
+    labels: Mapping[str, str]
+    service_account: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteTask:
+    """One task of a run elsewhere; the tasks of a group are named by their path, as in "condition-1/deploy"."""
+
+    name: str
+    state: RemoteTaskState
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteStatus:
+    """How far a run elsewhere is."""
+
+    state: RemoteState
+    tasks: tuple[RemoteTask, ...] = ()
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will change."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleInfo:
+    """A pipeline that is submitted again and again."""
+
+    id: str
+    name: str
+    cron: str
+    timezone: str
+    paused: bool
+    next: str | None
+    """When it will be submitted next, ISO 8601; None where it won't."""
+
+
+class Runner(Protocol):
+    """Runs pipelines elsewhere, by run id. Every method raises Unreachable when nobody answers."""
+
+    def submit(self, job: RemoteJob) -> str:
+        """Hand a pipeline over, or find that it was; give the job's full name there."""
+
+    def status(self, run: str) -> RemoteStatus:
+        """Say how far a run is. Raises NotFound where it was never submitted."""
+
+    def cancel(self, run: str) -> None:
+        """Ask for a run to be stopped; one that has ended stays as it is. Raises NotFound as `status` does."""
+
+    def log(self, run: str, task: str) -> str:
+        """Give what a task printed, as far as it is kept; empty where nothing is."""
+
+
+class Scheduler(Protocol):
+    """Submits pipelines at set times. Every method that is given an unknown id raises NotFound."""
+
+    def create(self, job: RemoteJob, cron: str, timezone: str) -> str:
+        """Keep a schedule and give its id; `job.run` names it, and each run gets an id of its own."""
+
+    def list(self) -> Sequence[ScheduleInfo]:
+        """Give the schedules, oldest first."""
+
+    def pause(self, id_: str) -> None:
+        """Submit nothing until it is resumed."""
+
+    def resume(self, id_: str) -> None:
+        """Go on from now; what was missed is not made up for."""
+
+    def delete(self, id_: str) -> None:
+        """End a schedule; runs that it has submitted go on."""
+
+
+class RemoteFiles(Protocol):
+    """The files that steps left elsewhere, by URI."""
+
+    def read(self, uri: str) -> bytes | None:
+        """Give a small file's content, or None where there is no such file."""
+
+    def list(self, uri: str) -> Sequence[str]:
+        """Give the URIs of the files directly in a folder, sorted."""
+
+    def fetch(self, uri: str, to: Path) -> None:
+        """Copy a file or folder to a path of this machine. Raises DataError where there is none."""

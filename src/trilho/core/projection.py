@@ -55,6 +55,8 @@ class Run:
     seconds: float | None = None
     tasks: list[r.TaskResult] = field(default_factory=list)
     error: str | None = None
+    runner: str = "local"
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,15 @@ def _(payload: r.DatasetVersioned, model: ModelState, record: Record) -> None:
 @apply.register
 def _(payload: r.RunStarted, model: ModelState, record: Record) -> None:
     model.runs[payload.run] = Run(
-        payload.run, payload.pipeline, payload.trigger, payload.dataset, record.time, record.actor, payload.commit
+        payload.run,
+        payload.pipeline,
+        payload.trigger,
+        payload.dataset,
+        record.time,
+        record.actor,
+        payload.commit,
+        runner=payload.runner,
+        place=payload.place,
     )
 
 

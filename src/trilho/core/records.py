@@ -89,7 +89,7 @@ class ContractChecked(Payload):
     findings: list[str]
 
 
-@kind("run.started")
+@kind("run.started", version=2)
 @dataclass(frozen=True, kw_only=True)
 class RunStarted(Payload):
     """An execution of a pipeline began."""
@@ -100,6 +100,8 @@ class RunStarted(Payload):
     dataset: str | None
     commit: str | None
     commit_time: str | None
+    runner: str = "local"  # "vertex", "kubeflow"
+    place: str | None = None  # the job's full name there; None on this machine
 
 
 @kind("run.ended")
@@ -308,6 +310,9 @@ class RetrainingEnded(Payload):
     version: int | None
     result: Literal["promoted", "rejected", "unchanged", "not enough data", "approval pending", "failed"]
     note: str
+
+
+UPCASTS["run.started", 1] = lambda data: {**data, "runner": "local", "place": None}
 
 
 def encode(payload: Payload) -> dict[str, Any]:

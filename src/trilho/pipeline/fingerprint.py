@@ -1,93 +1,109 @@
-"""What makes a task's result: code, parameters, inputs, libraries. The same fingerprint, the same result.
+"""What makes a task's result, for any container of a pipeline; trilho's own steps count as they do everywhere.
 
-Code counts by its syntax tree, so that a comment or a blank line changes nothing, and only as far as imports reach
-within the project. Inputs count by content. Nothing of the project's is imported to find out.
+A step of ours counts by its function, as far as that reaches. Of anybody else's container the command, its texts and
+the files that they name count: what else an image holds is its digest's business.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import trilho_runtime
-from trilho.core.digest import digest_file, digest_json
 from trilho.core.files import write_whole
 from trilho.errors import ConfigError
-from trilho.pipeline.graph import Task, version_of
-from trilho_runtime.describe import imports_of, module_file, source_files
+from trilho.pipeline.places import Places
+from trilho.pipeline.spec import Component, Container
+from trilho_runtime.digest import digest_file, digest_json
+from trilho_runtime.fingerprint import SCHEMA, closure, code_digest, package_data, step_fingerprint
 
-SCHEMA = 1
-RUNTIME = Path(trilho_runtime.__file__).parents[1]
+__all__ = ["SCHEMA", "closure", "code_digest", "leaf_fingerprint", "libraries_of", "package_data", "step_of"]
+
+STEP = ("-m", "trilho_runtime.step")
 ASK = "import json,sys,site,trilho_runtime.describe as d;print(json.dumps([d.libraries(),[p for p in sys.path if p]]))"
 
 
-def fingerprint(
-    task: Task, parameters: Mapping[str, Any], inputs: Mapping[str, str], source: Path, libraries: str
+def step_of(container: Container) -> str | None:
+    """Give the function that a container of ours runs, as "module:function"; None for anybody else's.
+
+    >>> step_of(Container("img", ("python", "-m", "trilho_runtime.step", "shop.steps:fit")))
+    'shop.steps:fit'
+    """
+    words = [*container.command, *container.args]
+    return words[3] if len(words) > 3 and tuple(words[1:3]) == STEP and not words[3].startswith("-") else None
+
+
+def leaf_fingerprint(
+    component: Component,
+    container: Container,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, str | Sequence[str]],
+    places: Places,
+    libraries: str,
 ) -> str:
-    """Give the digest of all that a task's result depends on."""
-    counted = {name: value for name, value in parameters.items() if name not in task.uncounted}
-    made_of: dict[str, Any] = {"schema": SCHEMA, "parameters": counted, "inputs": dict(inputs), "outputs": task.outputs}
-    if callable(task.call):
-        made_of["code"] = version_of(task.call)
-    else:
-        made_of |= {"call": task.call, "runtime": code_digest(RUNTIME, (task.call,)), "libraries": libraries}
-        made_of["code"] = code_digest(source, task.code) if task.code else ""
-    return digest_json(made_of)
+    """Give the digest of all that a container's result depends on.
+
+    The container's texts are those of the pipeline, with their placeholders: what they stand for is counted as
+    parameters and inputs, and paths that differ from run to run are not.
+    """
+    reference = step_of(container)
+    if reference is None:
+        return _container_fingerprint(component, container, parameters, inputs, places, libraries)
+    place = places.of(container.image) or places.own
+    version = container.env.get("TRILHO_VERSION", "")
+    return step_fingerprint(
+        reference,
+        parameters,
+        inputs,
+        component.artifact_outputs,
+        code=_listed(container, "TRILHO_CODE"),
+        uncounted=_listed(container, "TRILHO_UNCOUNTED"),
+        source=place.source,
+        libraries="" if version else libraries,
+        version=version,
+    )
 
 
-def code_digest(source: Path, references: Iterable[str]) -> str:
-    """Give the digest of the code that functions reach within a source tree, and of the data files beside it."""
-    references = tuple(references)
-    if "*" in references:
-        reached = {file for file in source_files(source) if file.suffix == ".py"}
-    else:
-        reached = closure(source, [reference.partition(":")[0] for reference in references])
-    parts = {file.relative_to(source).as_posix(): _tree_digest(file, file.stat().st_mtime_ns) for file in reached}
-    parts |= {file.relative_to(source).as_posix(): digest_file(file) for file in package_data(source)}
-    return digest_json(parts)
+def _listed(container: Container, name: str) -> tuple[str, ...]:
+    return tuple(filter(None, container.env.get(name, "").split(",")))
 
 
-def closure(source: Path, modules: Iterable[str]) -> set[Path]:
-    """Give the files under a source folder that modules reach by imports, the packages above them included."""
-    reached: set[Path] = set()
-    todo = list(modules)
-    while todo:
-        module = todo.pop()
-        file = module_file(source, module)
-        if "." in module:
-            todo.append(module.rpartition(".")[0])
-        if file is None or file in reached:
-            continue
-        reached.add(file)
-        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-        todo += _imports(file, package, file.stat().st_mtime_ns)
-    return reached
+def _container_fingerprint(
+    component: Component,
+    container: Container,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, str | Sequence[str]],
+    places: Places,
+    libraries: str,
+) -> str:
+    words = [*container.command, *container.args]
+    return digest_json(
+        {
+            "schema": SCHEMA,
+            "image": container.image,
+            "command": list(container.command),
+            "args": list(container.args),
+            "env": dict(container.env),
+            "files": {word: digest_file(file) for word in words if (file := _named(word, places.folder)) is not None},
+            "parameters": dict(parameters),
+            "inputs": {name: [x] if isinstance(x, str) else list(x) for name, x in inputs.items()},
+            "outputs": [sorted(component.outputs), sorted(component.artifact_outputs)],
+            "libraries": libraries,
+        }
+    )
 
 
-def package_data(source: Path) -> list[Path]:
-    """Give the files beside the code of packages that are not code: code may read them."""
-    found = [file for file in source_files(source) if file.suffix != ".py"]
-    return [file for file in found if (source / file.relative_to(source).parts[0] / "__init__.py").exists()]
-
-
-@functools.lru_cache(maxsize=4096)
-def _imports(file: Path, package: str, _modified: int) -> tuple[str, ...]:
-    return tuple(sorted(imports_of(file, package)))
-
-
-@functools.lru_cache(maxsize=4096)
-def _tree_digest(file: Path, _modified: int) -> str:
-    data = file.read_bytes()
+def _named(word: str, folder: Path) -> Path | None:
+    """Give the file that a word of a command names, if it is one."""
+    if not word or "\n" in word or "\0" in word:
+        return None
     try:
-        return digest_json(ast.dump(ast.parse(data)))
-    except (SyntaxError, ValueError):
-        return digest_file(file)
+        return folder / word if (folder / word).is_file() else None
+    except OSError:  # too long for a name
+        return None
 
 
 def libraries_of(python: Path, home: Path) -> str:

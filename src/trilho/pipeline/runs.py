@@ -40,9 +40,18 @@ class RunFolder:
         """Give where a task's output is kept."""
         return self.path / f"{task}.log"
 
+    def task(self, task: str) -> Path:
+        """Give where it is noted that a task is done, for whoever resumes the run."""
+        return self.path / "tasks" / f"{task}.json"
+
+    @property
+    def work(self) -> Path:
+        """Where its tasks write before their outputs are kept; it goes with the run's end."""
+        return self.path / ".work"
+
     def scratch(self, task: str) -> Path:
         """Give where a task writes before its outputs are kept."""
-        return self.path / "work" / task
+        return self.work / task
 
     def write(self, manifest: Mapping[str, Any]) -> None:
         """Replace run.json. It is for those who look on: where it cannot be written the run goes on without."""
@@ -71,7 +80,7 @@ class RunFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
-            shutil.rmtree(self.path / "work", ignore_errors=True)
+            shutil.rmtree(self.work, ignore_errors=True)
             os.close(descriptor)
 
     def is_held(self) -> bool:
@@ -90,7 +99,7 @@ class RunFolder:
 
     def settle(self, error: str) -> dict[str, Any]:
         """End an abandoned run: it has failed, and its scratch space goes. Give its manifest, with its seconds."""
-        shutil.rmtree(self.path / "work", ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
         found = self.read() or {"run": self.path.name, "tasks": []}
         last = self.manifest.stat().st_mtime if self.manifest.exists() else None
         if last is None or "started" not in found:
@@ -99,6 +108,16 @@ class RunFolder:
         ended = datetime.fromtimestamp(last, UTC).isoformat(timespec="microseconds")
         self.write({**found, "state": "failed", "ended": ended, "error": error})
         return {**found, "seconds": seconds}
+
+
+def new_run_id() -> str:
+    """Give a run its id: a letter, the moment, and a little chance."""
+    return f"r{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+
+
+def is_elsewhere(home: Path, run: str) -> bool:
+    """Say whether a run was handed to a service, which carries it on whatever happens here."""
+    return (home / "runs" / run / "remote.json").exists()
 
 
 class TaskLog:
