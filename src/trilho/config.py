@@ -11,7 +11,7 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -78,6 +78,19 @@ def _zone(value: object) -> str:
     return text
 
 
+def _bucket(value: object) -> str:
+    """Give a bucket or folder as a URI without an end slash.
+
+    >>> _bucket("shop-models"), _bucket("gs://shop-models/")
+    ('gs://shop-models', 'gs://shop-models')
+    """
+    text = str(value).rstrip("/")
+    text = text if "://" in text else f"gs://{text}"
+    if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/.+)?|file:///.+", text):
+        raise ValueError('a bucket as "gs://NAME", or a folder as "file:///FOLDER"')
+    return text
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Rate = Annotated[float, BeforeValidator(parse_rate)]
 Function = Annotated[str, BeforeValidator(_function)]
@@ -136,6 +149,17 @@ class Train(Table):
     history and as much as the first dataset spanned, and keeps the better on the held-out rows."""
     timeout: Duration = timedelta(hours=1)
     """After this a step is stopped and the run has failed."""
+
+
+class Pipeline(Table):
+    """What a training consists of."""
+
+    define: Function | None = None
+    """A function that writes the pipeline: it takes the standard one and changes it, or takes nothing and writes its
+    own; by default the standard one."""
+    image: str | None = None
+    """The project's image with its digest, which `trilho pipeline compile` writes into every step; by default one that
+    stands for this project's code on this machine."""
 
 
 class Labels(Table):
@@ -215,6 +239,33 @@ class Retrain(Table):
     """The least time between two retrainings, in the data's own time."""
 
 
+class Environment(Table):
+    """A place where pipelines run when they do not run here: `trilho train --on vertex --env NAME`."""
+
+    backend: Literal["gcp", "kubeflow"]
+    """Vertex AI in a project of Google Cloud, or a server of Kubeflow Pipelines."""
+    bucket: Annotated[str, BeforeValidator(_bucket)]
+    """Where artifacts go: "gs://BUCKET", or for Kubeflow also a folder that the cluster mounts too, "file:///FOLDER"."""
+    project: str | None = None
+    """The project of Google Cloud."""
+    region: str = "southamerica-east1"
+    """Its region."""
+    image: str | None = None
+    """The project's image with its digest, "REGISTRY/NAME@sha256:...": what every step runs in."""
+    service_account: str | None = None
+    """What the steps run as; by default the platform's own account."""
+    endpoint: str | None = None
+    """The address of the Kubeflow Pipelines API, "https://HOST/..."."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Environment:
+        if self.backend == "gcp" and self.project is None:
+            raise ValueError('project: backend "gcp" needs the project of Google Cloud')
+        if self.backend == "kubeflow" and self.endpoint is None:
+            raise ValueError('endpoint: backend "kubeflow" needs the address of its API')
+        return self
+
+
 class Settings(Table):
     """The whole of trilho.toml."""
 
@@ -230,11 +281,14 @@ class Settings(Table):
     data: Data
     steps: Steps
     train: Train = Train()
+    pipeline: Pipeline = Pipeline()
     labels: Labels = Labels()
     gate: Gate = Gate()
     serve: Serve = Serve()
     watch: Watch = Watch()
     retrain: Retrain = Retrain()
+    environments: dict[str, Environment] = {}
+    """Where else pipelines run, by name: [environments.prod]."""
 
 
 def load_settings(folder: Path) -> Settings:
@@ -281,11 +335,15 @@ def _allowed(problem: Any) -> str:
 
 def _table_at(where: list[str]) -> type[Table]:
     table: type[Table] = Settings
-    for part in where:
+    parts = iter(where)
+    for part in parts:
         field = table.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Table):
+        kind = field.annotation if field is not None else None
+        if get_origin(kind) is dict:  # a table of tables: its keys are the user's
+            kind = get_args(kind)[1] if next(parts, None) is not None else None
+        if not isinstance(kind, type) or not issubclass(kind, Table):
             return table
-        table = field.annotation
+        table = kind
     return table
 
 

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trilho.backends.local.journal import LocalJournal, StateReader
 from trilho.backends.local.store import LocalStore
@@ -22,14 +21,15 @@ from trilho.core import records as r
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState, Version
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
-from trilho.data.labels import join_columns
 from trilho.errors import ConfigError, DataError, NotYet, Refused, UsageError
-from trilho.serve.segments import LocalPredictionLog
+from trilho.pipeline.runs import is_elsewhere, new_run_id
 
 if TYPE_CHECKING:
-    from trilho.train.run import TrainResult
+    from trilho.serve.segments import LocalPredictionLog
+    from trilho.train.run import TrainContext, TrainResult
 
 OnTask = Callable[[r.TaskResult], None]
+SERVES: tuple[r.Verdict, dict[str, Any]] = ("pass", {"reason": "nothing changed: this version serves already"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +100,9 @@ class Project:
     @cached_property
     def log(self) -> LocalPredictionLog:
         """What was served, and the labels that came."""
+        from trilho.data.labels import join_columns
+        from trilho.serve.segments import LocalPredictionLog
+
         return LocalPredictionLog(
             self.home / "log" / self.name,
             self.settings.model.time,
@@ -167,109 +170,103 @@ class Project:
         """Run the training pipeline, register what it leaves as a version, and judge it.
 
         A run that fails leaves its records and logs and nothing else; the next one repeats only what was unfinished.
-        Raises Stopped, with nothing left running, soon after `stop` is set.
+        Raises Stopped, with nothing left running, soon after `stop` is set. (Elsewhere: `trilho.remote`.)
         """
-        from trilho.train.run import TrainContext, train
+        from trilho.train.run import train
 
-        run = f"r{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
         state = self.state()
         champion = state.versions.get(state.champion) if state.champion is not None else None
-        commit, commit_time = self.commit()
-        result = train(
-            TrainContext(
-                settings=self.settings,
-                project=self.folder,
-                source=self.source,
-                home=self.home,
-                store=self.store,
-                python=self.python,
-                sources=self.sources,
-                served=self._export_served(run),
-                champion_package=self.store.path(champion.package) if champion else None,
-                first_dataset=self._first_dataset(state),
-                run_id=run,
-                trigger=trigger,
-                commit=commit,
-                commit_time=commit_time,
-                record=partial(self.record, actor=actor),
-                on_task=on_task or (lambda _task: None),
-                datasets=frozenset(state.datasets),
-                running=tuple(x.id for x in state.runs.values() if x.state == "running"),
-                stop=stop,
-            )
-        )
-        if result.package is None or result.dataset is None or result.predictions is None:
-            problem = result.problem
-            error = problem.fact if problem is not None else None  # whoever shows it gives the hint
-            code, hint = (problem.exit_code, problem.hint) if problem is not None else (1, None)
-            return TrainOutcome(run=run, state=result.state, tasks=result.tasks, error=error, exit_code=code, hint=hint)
-        version = self._register(result, result.package, result.dataset, actor)
-        verdict, reason = self._judge(result, result.predictions, version, champion, actor)
-        return TrainOutcome(
-            run=run,
-            state=result.state,
-            tasks=result.tasks,
-            version=version,
-            metrics=result.metrics,
-            verdict=verdict,
-            reason=reason,
+        run = new_run_id()
+        context = self.train_context(run, trigger, champion, actor=actor, served=self.export_served(run), stop=stop)
+        return self.finish_training(train(replace(context, on_task=on_task) if on_task else context), champion, actor)
+
+    def train_context(
+        self, run: str, trigger: str, champion: Version | None, *, actor: str | None = None, **more: Any
+    ) -> TrainContext:
+        """Give a training what it needs of this project; `champion` is the version that it is to beat."""
+        from trilho.train.run import TrainContext
+
+        state, (commit, commit_time) = self.state(), self.commit()
+        running = [run.id for run in state.runs.values() if run.state == "running"]
+        return TrainContext(
+            settings=self.settings,
+            project=self.folder,
+            source=self.source,
+            home=self.home,
+            store=self.store,
+            python=self.python,
+            sources=self.sources,
+            champion_package=self.store.path(champion.package) if champion else None,
+            first_dataset=next(iter(state.datasets.values()), None),
+            run_id=run,
+            trigger=trigger,
+            commit=commit,
+            commit_time=commit_time,
+            record=partial(self.record, actor=actor),
+            datasets=frozenset(state.datasets),
+            running=tuple(run for run in running if not is_elsewhere(self.home, run)),
+            **{"served": None, **more},
         )
 
-    def _export_served(self, run: str) -> Path | None:
-        if not self.settings.data.served:
+    def export_served(self, run: str) -> Path | None:
+        """Write the rows that were served and labelled since, where they are training rows too."""
+        if not self.settings.data.served or not (self.home / "log" / self.name).is_dir():
             return None
         self.log.seal()
         out = self.home / "runs" / run / "served.parquet"
         out.parent.mkdir(parents=True, exist_ok=True)
         return out if self.log.export_labelled(out, self.settings.model.target) else None
 
-    def _first_dataset(self, state: ModelState) -> r.DatasetVersioned | None:
-        return next(iter(state.datasets.values()), None)
+    def finish_training(
+        self, result: TrainResult, champion: Version | None, actor: str | None, before: Sequence[r.Payload] = ()
+    ) -> TrainOutcome:
+        """Register what a training left and judge it, in one append together with what comes `before` on record.
 
-    def _register(self, result: TrainResult, package: str, dataset: str, actor: str | None) -> int:
-        """Give the package a version number; the same package keeps the number that it has."""
-        commit, commit_time = self.commit()
+        The same package keeps the version number that it has; the champion itself is not judged again.
+        """
+        outcome = TrainOutcome(run=result.run, state=result.state, tasks=result.tasks)
+        if result.package is None or result.dataset is None or result.predictions is None:
+            if before:
+                self.record(*before, actor=actor)
+            problem = result.problem
+            error = problem.fact if problem is not None else None  # whoever shows it gives the hint
+            code, hint = (problem.exit_code, problem.hint) if problem is not None else (1, None)
+            return replace(outcome, error=error, exit_code=code, hint=hint)
+        serves = champion is not None and champion.package == result.package
+        verdict, evidence = SERVES if serves else self._judge(result, result.predictions)
         while True:
-            head = self.journal.head().seq
-            versions = self.state().versions
-            known = next((v.number for v in versions.values() if v.package == package), None)
-            if known is not None:
-                return known
-            payload = r.VersionPackaged(
-                model=self.name,
-                version=max(versions, default=0) + 1,
-                run=result.run,
-                dataset=dataset,
-                package=package,
-                metric=result.metric,
-                metrics=result.metrics,
-                commit=commit,
-                commit_time=commit_time,
-                data_until=result.data_until,
-            )
+            head, versions = self.journal.head().seq, self.state().versions
+            known = next((v.number for v in versions.values() if v.package == result.package), None)
+            number = known or max(versions, default=0) + 1
+            packaged = [] if known else [self._packaged(result, result.package, result.dataset, number)]
+            against = champion.number if champion else None
+            gate = r.GateJudged(model=self.name, version=number, champion=against, verdict=verdict, evidence=evidence)
             try:
-                self.journal.append(payload, actor=actor, expect=head)
+                self.journal.append(*before, *packaged, *([] if serves else [gate]), actor=actor, expect=head)
             except Conflict:
                 continue
-            return payload.version
+            reason = str(evidence.get("reason", ""))
+            return replace(outcome, version=number, metrics=result.metrics, verdict=verdict, reason=reason)
 
-    def _judge(
-        self, result: TrainResult, predictions: Path, version: int, champion: Version | None, actor: str | None
-    ) -> tuple[r.Verdict, str]:
-        from trilho.release.gate import Predictions, judge
-
-        if champion is not None and champion.number == version:
-            return "pass", "nothing changed: this version serves already"
-        verdict, evidence = judge(
-            Predictions.read(predictions),
-            Predictions.read(result.champion_predictions) if result.champion_predictions else None,
-            self.settings.gate,
-            self.settings.model.task,
-            result.candidates,
+    def _packaged(self, result: TrainResult, package: str, dataset: str, number: int) -> r.VersionPackaged:
+        return r.VersionPackaged(
+            model=self.name,
+            version=number,
+            run=result.run,
+            dataset=dataset,
+            package=package,
+            metric=result.metric,
+            metrics=result.metrics,
+            commit=result.commit,
+            commit_time=result.commit_time,
+            data_until=result.data_until,
         )
-        number = champion.number if champion else None
-        self.record(r.GateJudged(model=self.name, version=version, champion=number, verdict=verdict, evidence=evidence))
-        return verdict, str(evidence.get("reason", ""))
+
+    def _judge(self, result: TrainResult, predictions: Path) -> tuple[r.Verdict, dict[str, Any]]:
+        from trilho.release.verdict import verdict_of
+
+        gate, task = self.settings.gate, self.settings.model.task
+        return verdict_of(predictions, result.champion_predictions, gate, task, result.candidates, self.home)
 
     # ---- release -----------------------------------------------------------------------------------------------
 
@@ -387,7 +384,11 @@ class Project:
 
     def tail_log(self, run: str, task: str) -> str:
         """Give what a step of a run printed."""
-        path = self.home / "runs" / run / f"{task}.log"
+        folder = self.home / "runs" / run
+        path = folder / f"{task}.log"
+        if not path.exists():
+            within = [found for found in sorted(folder.rglob("*.log")) if found.stem == task]  # as condition-1/score
+            path = within[0] if len(within) == 1 else path
         if not path.exists():
             raise UsageError(f"run {run} kept no output of {task}", hint=f"trilho runs show {run}")
         return path.read_text(encoding="utf-8", errors="replace")

@@ -179,7 +179,7 @@ def the_journal_verifies(run: Played) -> None:
 
 def nothing_is_left_running(run: Played) -> None:
     commands = " ".join(run.seen.values())
-    for part in ("trilho up", "trilho_runtime.server", "trilho_runtime.route", "trilho_runtime.step"):
+    for part in ("trilho up", "trilho_runtime.server", "trilho_runtime.route", "trilho_runtime.fork"):
         assert part in commands, f"the watch for processes did not see {part}"
     assert run.left == {}
     assert not (run.home / "platform.json").exists()

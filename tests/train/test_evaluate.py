@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from trilho.errors import NotYet
-from trilho.pipeline.graph import Work
-from trilho.train.evaluate import evaluate, measure, pair, read_predictions, roc_auc
+from trilho.train.evaluate import measure, read_predictions, roc_auc
+from trilho.train.steps import evaluate, evaluate_two, pair
+from trilho_runtime.step import In, Out, Table
 
 
 def test_roc_auc_is_the_share_of_pairs_in_order_ties_by_half() -> None:
@@ -54,15 +55,19 @@ def predictions(path: Path, prediction: list[float], value: list[float]) -> Path
     return path
 
 
-def work(tmp_path: Path, task: str, metric: str, **candidates: Any) -> Work:
-    inputs: dict[str, Path] = {}
-    for name, (prediction, value) in candidates.items():
-        inputs[f"predictions-{name}"] = predictions(tmp_path / f"p-{name}", prediction, value)
-        for kind in ("model", "train"):
-            inputs[f"{kind}-{name}"] = tmp_path / f"{kind}-{name}"
-            inputs[f"{kind}-{name}"].write_text(name)
-    outputs = {name: tmp_path / name for name in ("model", "train", "predictions")}
-    return Work(inputs, outputs, {"candidates": list(candidates), "task": task, "metric": metric}, say=lambda _: None)
+def candidate(folder: Path, name: str, prediction: list[float], value: list[float]) -> dict[str, Any]:
+    """Write what a candidate's fit and prediction leave, as evaluate_two takes it."""
+    found: dict[str, Any] = {
+        f"predicted_{name}": In[Any]("p", str(predictions(folder / f"p-{name}", prediction, value)))
+    }
+    for kind in ("fitted", "fitted_to"):
+        (folder / f"{kind}-{name}").write_text(name)
+        found[f"{kind}_{name}"] = In[Any](kind, str(folder / f"{kind}-{name}"))
+    return found
+
+
+def outputs(folder: Path) -> dict[str, Any]:
+    return {name: Out[Any](name, str(folder / name)) for name in ("model", "train", "predictions", "scores")}
 
 
 @pytest.mark.parametrize(
@@ -77,35 +82,55 @@ def work(tmp_path: Path, task: str, metric: str, **candidates: Any) -> Work:
 def test_the_better_candidate_is_kept_and_the_first_when_equal(
     tmp_path: Path, task: str, metric: str, all_: list[float], window: list[float], best: str
 ) -> None:
-    done = work(tmp_path, task, metric, all=(all_, [0.0, 1.0]), window=(window, [0.0, 1.0]))
-    evaluate(done)
-    assert done.values["history"] == best
-    assert done.outputs["model"].read_text() == done.outputs["train"].read_text() == best
-    assert read_predictions(done.outputs["predictions"])[0].tolist() == (all_ if best == "all" else window)
-    assert done.values["metrics"] == done.values["candidates"][best]
+    given = {**candidate(tmp_path, "all", all_, [0.0, 1.0]), **candidate(tmp_path, "window", window, [0.0, 1.0])}
+    left = outputs(tmp_path)
+    found = evaluate_two(**given, **left, task=task, metric=metric)
+    assert found.history == best
+    assert left["model"].path.read_text() == left["train"].path.read_text() == best
+    assert read_predictions(left["predictions"].path)[0].tolist() == (all_ if best == "all" else window)
+    assert found.metrics == found.candidates[best] == left["scores"].metadata
+    assert list(found.candidates) == ["all", "window"]
+
+
+def test_two_that_were_fitted_to_the_same_rows_are_one_candidate(tmp_path: Path) -> None:
+    given = {**candidate(tmp_path, "all", [1.0], [1.0]), **candidate(tmp_path, "window", [1.0], [1.0])}
+    given["fitted_to_window"].path.write_text("all")
+    found = evaluate_two(**given, **outputs(tmp_path), task="regression", metric="mae")
+    assert (found.history, list(found.candidates)) == ("all", ["all"])
+
+
+def test_a_single_candidate_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {name.removesuffix("_x"): artifact for name, artifact in candidate(tmp_path, "x", [1.0], [3.0]).items()}
+    left = outputs(tmp_path)
+    found = evaluate(**given, **left, task="regression", metric="mae", history="window")
+    assert (found.history, found.metrics, left["model"].path.read_text()) == (
+        "window",
+        {"mae": 2.0, "rmse": 2.0, "rows": 1.0},
+        "x",
+    )
+    assert capsys.readouterr().out == "window: mae 2, rmse 2, rows 1 (kept)\n"
 
 
 def test_a_metric_that_the_rows_cannot_tell_is_refused(tmp_path: Path) -> None:
+    given = {name.removesuffix("_x"): x for name, x in candidate(tmp_path, "x", [0.2, 0.9], [1.0, 1.0]).items()}
     with pytest.raises(NotYet, match="roc_auc cannot be measured: the held-out rows are all of one class"):
-        evaluate(work(tmp_path, "classification", "roc_auc", all=([0.2, 0.9], [1.0, 1.0])))
+        evaluate(**given, **outputs(tmp_path), task="classification", metric="roc_auc")
 
 
 @pytest.mark.parametrize(
     ("until", "rows"),
     [
-        ([None, None], [0, 1, 2, 3]),
-        (["2020-01-01T12:00:00", "2020-01-02T00:00:00"], [2, 3]),
-        ([None, "2030-01-01"], []),
+        (("", ""), [0, 1, 2, 3]),
+        (("2020-01-01T12:00:00", "2020-01-02T00:00:00"), [2, 3]),
+        (("", "2030-01-01"), []),
     ],
 )
-def test_only_rows_that_neither_model_saw_are_compared(
-    tmp_path: Path, until: list[str | None], rows: list[int]
-) -> None:
+def test_only_rows_that_neither_model_saw_are_compared(tmp_path: Path, until: tuple[str, str], rows: list[int]) -> None:
     value = [0.0, 1.0, 2.0, 3.0]
-    inputs = {name: predictions(tmp_path / f"in-{name}", value, value) for name in ("challenger", "champion")}
-    outputs = {name: tmp_path / name for name in ("challenger", "champion")}
-    done = Work(inputs, outputs, {"trained_until": until}, say=lambda _: None)
-    pair(done)
-    for path in outputs.values():
-        assert read_predictions(path)[1].tolist() == rows
-    assert done.values == {"rows": len(rows)}
+    ours, theirs = (
+        In[Table](name, str(predictions(tmp_path / f"in-{name}", value, value))) for name in ("ours", "theirs")
+    )
+    left = [Out[Table](name, str(tmp_path / name)) for name in ("challenger", "champion")]
+    pair(ours, theirs, left[0], left[1], until[0], until[1])
+    for artifact in left:
+        assert read_predictions(artifact.path)[1].tolist() == rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,11 +24,13 @@ from trilho.core.records import (
     RunStarted,
     TaskResult,
 )
-from trilho.errors import ConfigError, DataError, NotYet, Refused, StepFailed
-from trilho.pipeline.process import StepServer
+from trilho.errors import ConfigError, DataError, NotYet, Refused, StepFailed, UsageError
+from trilho.pipeline.execute import RunResult
+from trilho.pipeline.places import Places
 from trilho.pipeline.runs import RunFolder
+from trilho.pipeline.workers import Workers
 from trilho.train.evaluate import read_predictions
-from trilho.train.run import TrainContext, settle_runs, train
+from trilho.train.run import TrainContext, Training, begin, finish, settle_runs, train
 
 TOML = """
 [model]
@@ -61,32 +64,46 @@ def rows(first: int, count: int, slope: float) -> str:
     )
 
 
-@pytest.fixture(scope="module")
-def steps(project_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StepServer]:
-    place = tmp_path_factory.mktemp("warm")
-    (place / "warm.py").write_text("import sklearn.linear_model\n")
-    with StepServer(project_python, place) as server:
-        yield server
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    package = tmp_path / "project" / "src" / "line"
+def write_project(folder: Path) -> Path:
+    package = folder / "src" / "line"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "features.py").write_text(FEATURES)
     (package / "train.py").write_text(TRAIN)
-    folder = tmp_path / "project"
     (folder / "trilho.toml").write_text(TOML)
     duckdb.sql(f"COPY ({rows(0, 400, 2.0)}) TO '{folder / 'data.csv'}' (HEADER)")
     return folder
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all projects here, one after the other, so that one warm interpreter does for all."""
+    return tmp_path_factory.mktemp("line") / "project"
+
+
+def workers_of(project: Path, python: Path, home: Path) -> Workers:
+    places = Places(python=python, source=project / "src", folder=project, platform=Path(sys.executable))
+    return Workers(places, home)
+
+
+@pytest.fixture(scope="module")
+def workers(project_python: Path, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with workers_of(place, project_python, tmp_path_factory.mktemp("warm")) as found:
+        yield found
+
+
+@pytest.fixture
+def project(place: Path) -> Iterator[Path]:
+    yield write_project(place)
+    for left in place.iterdir():  # the folder itself stays: the warm interpreter is in it
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 class Trainer:
     """Trains a project over and over, and keeps what was told and recorded."""
 
-    def __init__(self, project: Path, home: Path, python: Path, steps: StepServer) -> None:
-        self.project, self.home, self.python, self.steps = project, home, python, steps
+    def __init__(self, project: Path, home: Path, python: Path, workers: Workers) -> None:
+        self.project, self.home, self.python, self.workers = project, home, python, workers
         self.store = LocalStore(home / "store")
         self.records: list[Payload] = []
         self.tasks: dict[str, TaskResult] = {}
@@ -113,7 +130,7 @@ class Trainer:
             commit_time=None,
             record=lambda *payloads: self.records.extend(payloads),
             on_task=lambda task: self.tasks.__setitem__(task["name"], task),
-            steps=self.steps,
+            workers=self.workers,
         )
         return replace(context, **changes)
 
@@ -132,8 +149,8 @@ class Trainer:
 
 
 @pytest.fixture
-def trainer(project: Path, tmp_path: Path, project_python: Path, steps: StepServer) -> Trainer:
-    return Trainer(project, tmp_path / "home", project_python, steps)
+def trainer(project: Path, tmp_path: Path, project_python: Path, workers: Workers) -> Trainer:
+    return Trainer(project, tmp_path / "home", project_python, workers)
 
 
 def manifest(trainer: Trainer, package: str | None) -> dict[str, Any]:
@@ -154,6 +171,8 @@ def test_a_training_leaves_a_package_and_its_records(trainer: Trainer) -> None:
     assert [task["name"] for task in trainer.end.tasks] == [
         *("extract", "check", "split", "fit-all", "predict-all", "evaluate", "pack")
     ]
+    needs = {task["name"]: set(task["needs"]) for task in trainer.end.tasks}
+    assert needs["evaluate"] == {"fit-all", "predict-all", "split"}
     packed = manifest(trainer, result.package)
     assert packed["lineage"] == {
         "dataset": result.dataset,
@@ -172,8 +191,8 @@ def test_a_training_leaves_a_package_and_its_records(trainer: Trainer) -> None:
 def test_an_unchanged_training_is_the_same_version_and_starts_nothing(trainer: Trainer) -> None:
     first = train(trainer.context())
     assert first.dataset is not None
-    never = StepServer(Path("/nonexistent/python"), trainer.project)
-    again = train(trainer.context(steps=never, datasets=frozenset({first.dataset})))
+    never = workers_of(trainer.project, Path("/nonexistent/python"), trainer.home)
+    again = train(trainer.context(workers=never, datasets=frozenset({first.dataset})))
     assert again.package == first.package
     assert set(trainer.states.values()) == {"cached"}
     assert trainer.kinds == [RunStarted, ContractChecked, RunEnded]
@@ -205,7 +224,12 @@ def test_new_rows_reach_training_and_the_holdout_moves(trainer: Trainer, tmp_pat
     assert not served.exists()  # the store has it
     assert (result.history, result.candidates, first.candidates) == ("window", 2, 1)
     assert result.metrics["mae"] < 1e-9
-    assert {"fit-all", "fit-window", "score", "pair"} <= set(trainer.states)
+    fits = ("fit-all", "fit-window", "predict-all", "predict-window")
+    assert trainer.states == dict.fromkeys(
+        ("extract", "check", "split", *fits, "evaluate", "pack", "score", "pair"), "ran"
+    )
+    needs = {task["name"]: set(task["needs"]) for task in trainer.end.tasks}
+    assert (needs["score"], needs["pair"]) == ({"evaluate", "split"}, {"score"})
     assert result.predictions is not None
     assert result.champion_predictions is not None
     challenger, value = read_predictions(result.predictions)
@@ -409,19 +433,117 @@ def test_a_package_in_the_store_does_not_change_with_the_source(trainer: Trainer
     assert code.read_text() == textwrap.dedent(FEATURES)
 
 
-def test_the_bike_example_trains(bike_project: Path, tmp_path: Path, project_python: Path, steps: StepServer) -> None:
-    trainer = Trainer(bike_project, tmp_path / "home", project_python, steps)
-    result = train(trainer.context())
+def test_the_bike_example_trains(bike_project: Path, tmp_path: Path, project_python: Path) -> None:
+    with workers_of(bike_project, project_python, tmp_path) as workers:
+        trainer = Trainer(bike_project, tmp_path / "home", project_python, workers)
+        result = train(trainer.context())
     assert result.error is None
     assert (result.train_until, result.metrics["rows"]) == ("2011-11-01T23:00:00", 1440)
     assert 35 < result.metrics["mae"] < 50
 
 
-def test_the_flight_example_trains(
-    flight_project: Path, tmp_path: Path, project_python: Path, steps: StepServer
-) -> None:
-    trainer = Trainer(flight_project, tmp_path / "home", project_python, steps)
-    result = train(trainer.context())
+def test_the_flight_example_trains(flight_project: Path, tmp_path: Path, project_python: Path) -> None:
+    with workers_of(flight_project, project_python, tmp_path) as workers:
+        trainer = Trainer(flight_project, tmp_path / "home", project_python, workers)
+        result = train(trainer.context())
     assert result.error is None
     assert result.metric == "roc_auc"
     assert 0.64 < result.metrics["roc_auc"] < 0.74
+
+
+# ---- elsewhere, and a project's own pipeline -------------------------------------------------------------------
+
+
+def test_a_training_may_run_elsewhere_between_its_beginning_and_its_end(trainer: Trainer) -> None:
+    local = train(trainer.context())
+    here, context = list(trainer.kinds), trainer.context(image="eu/line@sha256:12", runner="vertex", place="p/r2")
+    training = begin(context)
+    assert isinstance(training, Training)
+    assert training.parameters["run"] == training.run == "r2"
+    assert training.parameters["dataset"] == training.dataset.digest == local.dataset
+    images = {one["container"]["image"] for one in training.document["deploymentSpec"]["executors"].values()
+              if "container" in one}  # fmt: skip
+    assert images == {"eu/line@sha256:12"}
+    tasks = [TaskResult(name="check", state="ran", seconds=1.0, needs=[], reason="")]
+    values = {"evaluate.metrics": {"mae": 3.0}, "evaluate.history": "all", "evaluate.candidates": {"all": {}}}
+    assert local.package is not None
+    done = RunResult("succeeded", tasks, {}, values, {"pack.package": local.package}, None, 1.0)
+    result = finish(context, training.dataset, done, 9.0)
+    assert (result.package, result.metrics, trainer.kinds) == (local.package, {"mae": 3.0}, here)
+
+
+def test_the_compiled_pipeline_depends_on_the_settings_alone(trainer: Trainer, tmp_path: Path) -> None:
+    found = [begin(trainer.context())]
+    first = train(trainer.context())
+    served = tmp_path / "served.parquet"
+    duckdb.sql(f"COPY ({rows(400, 600, 5.0)}) TO '{served}' (FORMAT parquet)")
+    assert first.package is not None
+    found.append(begin(trainer.context(served=served, champion_package=trainer.store.path(first.package))))
+    plain, compared = (one for one in found if isinstance(one, Training))
+    assert plain.document == compared.document
+    assert plain.parameters["since"] == plain.parameters["champion_uri"] == ""
+    assert compared.parameters["since"] == "2020-05-20T00:00:00"
+    assert compared.champion == first.package
+    assert str(trainer.home) not in json.dumps(plain.document)
+    assert str(trainer.project) not in json.dumps(plain.document)
+
+
+CHANGED = """
+from trilho_runtime.pipeline import Pipeline, Value
+from trilho_runtime.step import In, Out, Table, step
+
+@step
+def clean(table: In[Table], cleaned: Out[Table]) -> int:
+    import pandas as pd
+    rows = pd.read_parquet(table.path)
+    rows = rows[rows.x < 16]
+    rows.to_parquet(cleaned.path, index=False)
+    return len(rows)
+
+def more(standard: Pipeline) -> None:
+    standard.task("clean", clean, table="extract.table", after=["check"])
+    standard.replace("split", table="clean.cleaned")
+    standard.output("clean_rows", "clean.output")
+
+def less(standard: Pipeline) -> None:
+    standard.remove("pack")
+
+def other(standard: Pipeline) -> None:
+    standard.replace("evaluate", clean, table="extract.table", without=["task"])
+
+def own() -> Pipeline:
+    made = Pipeline("own")
+    made.task("clean", clean, table="nothing.here")
+    return made
+"""
+
+
+def test_a_project_may_add_a_step_of_its_own(trainer: Trainer) -> None:
+    (trainer.project / "src" / "line" / "steps.py").write_text(CHANGED)
+    (trainer.project / "trilho.toml").write_text(TOML + '[pipeline]\ndefine = "line.steps:more"\n')
+    result = train(trainer.context())
+    assert result.error is None
+    assert trainer.states["clean"] == "ran"
+    assert result.metrics["rows"] == 38  # of 40 held-out rows two have x = 16
+    assert train(trainer.context()).package == result.package
+    assert set(trainer.states.values()) == {"cached"}
+
+
+@pytest.mark.parametrize(
+    ("define", "words"),
+    [
+        ("less", "it has no task pack, and a training needs pack.package: the version itself"),
+        ("other", "evaluate"),
+        ("own", "nothing.here"),
+        ("absent", "absent"),
+    ],
+)
+def test_a_pipeline_that_cannot_train_is_told_before_anything_is_recorded(
+    trainer: Trainer, define: str, words: str
+) -> None:
+    (trainer.project / "src" / "line" / "steps.py").write_text(CHANGED)
+    (trainer.project / "trilho.toml").write_text(TOML + f'[pipeline]\ndefine = "line.steps:{define}"\n')
+    with pytest.raises(UsageError) as caught:
+        train(trainer.context())
+    assert words in caught.value.fact
+    assert trainer.records == []

@@ -20,14 +20,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import duckdb
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trilho.config import parse_duration
 from trilho.data.tables import database, name, plain_type, text
 from trilho.errors import ConfigError
+
+if TYPE_CHECKING:
+    import duckdb
 
 KINDS = {
     "DOUBLE": "number",

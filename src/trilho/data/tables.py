@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from trilho.errors import DataError
+
+if TYPE_CHECKING:
+    import duckdb
 
 DELIMITERS = ",;\t|"
 TYPES = {
@@ -39,6 +41,8 @@ class Column:
 @contextmanager
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an empty database in memory; times with a zone are read as UTC."""
+    import duckdb  # here: a training of which nothing changed reads no table
+
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
@@ -98,6 +102,8 @@ def scan(kept: Path, format_: str) -> str:
 
 def _no_booleans(options: str) -> list[str]:
     """Give the columns of a CSV that DuckDB takes for booleans by other words than true and false."""
+    import duckdb
+
     with database() as connection:
         try:
             query = f"DESCRIBE SELECT * FROM read_csv({options}, sample_size = -1)"  # noqa: S608
@@ -158,6 +164,8 @@ def as_type(expression: str, type_: str, cast: str = "CAST") -> str:
 @contextmanager
 def told_of(file: Path) -> Iterator[None]:
     """Turn DuckDB's errors into a DataError that names the file and, for a CSV, the line."""
+    import duckdb
+
     try:
         yield
     except duckdb.Error as error:

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trilho.core.ports import ArtifactStore
 from trilho.data.contract import Contract, row_rules
@@ -33,7 +31,17 @@ from trilho.data.tables import (
 )
 from trilho.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    import duckdb
+
 SCHEMA = 1
+
+
+class Files(Protocol):
+    """Artifacts as far as reading them goes."""
+
+    def path(self, digest: str) -> Path:
+        """Give where an artifact lies. Raises DataError when it is not there."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ def describe(digest: str, manifest: Mapping[str, Any]) -> Dataset:
     )
 
 
-def read_manifest(digest: str, store: ArtifactStore) -> dict[str, Any]:
+def read_manifest(digest: str, store: Files) -> dict[str, Any]:
     """Read a dataset version's manifest."""
     found: dict[str, Any] = json.loads(store.path(digest).read_text(encoding="utf-8"))
     if found.get("schema") != SCHEMA:
@@ -139,12 +147,12 @@ def read_manifest(digest: str, store: ArtifactStore) -> dict[str, Any]:
     return found
 
 
-def artifacts_of(digest: str, store: ArtifactStore) -> set[str]:
+def artifacts_of(digest: str, store: Files) -> set[str]:
     """Give the artifacts that a dataset version stands on: its manifest and its files."""
     return {digest, *(file["digest"] for file in read_manifest(digest, store)["files"])}
 
 
-def load_table(digest: str, store: ArtifactStore, out: Path) -> int:
+def load_table(digest: str, store: Files, out: Path) -> int:
     """Write a dataset version as one Parquet table and give its rows.
 
     Files are joined by the names of their columns and read as the baseline's types; of rows with one key the first
@@ -221,7 +229,7 @@ def _as_time(column: Column) -> Column:
     return Column(column.name, "TIMESTAMP")
 
 
-def _table(manifest: Mapping[str, Any], store: ArtifactStore) -> str:
+def _table(manifest: Mapping[str, Any], store: Files) -> str:
     """Give the SQL of the whole table, with `_file`, `_row` and `_served` beside its columns."""
     parts = [_part(index, File(**file), manifest["columns"], store) for index, file in enumerate(manifest["files"])]
     whole = " UNION ALL ".join(parts)
@@ -235,7 +243,7 @@ def _first_of(column: str) -> str:
     return f"row_number() OVER (PARTITION BY {name(column)} ORDER BY _file, _row) = 1"
 
 
-def _part(index: int, file: File, columns: Sequence[Mapping[str, str]], store: ArtifactStore) -> str:
+def _part(index: int, file: File, columns: Sequence[Mapping[str, str]], store: Files) -> str:
     """Give the SQL of one file. What a served row holds that is not of the baseline's type counts as missing."""
     source = scan(store.path(file.digest), file.format)
     served = file.role == "served"

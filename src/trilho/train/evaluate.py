@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 
 from trilho.core.metrics import HIGHER_IS_BETTER
 from trilho.data.tables import database, text
-from trilho.errors import NotYet
-from trilho.pipeline.graph import Work, versioned
 
 Floats = NDArray[np.float64]
 SMALLEST = 1e-15
@@ -84,35 +81,20 @@ def read_predictions(path: Path) -> tuple[Floats, Floats]:
     return np.asarray(found["prediction"], dtype=np.float64), np.asarray(found["value"], dtype=np.float64)
 
 
-@versioned(1)
-def evaluate(work: Work) -> None:
-    """Measure each candidate on the held-out rows and keep the best one's model, training rows and predictions."""
-    names, task, metric = work.parameters["candidates"], work.parameters["task"], work.parameters["metric"]
-    found = {name: measure(*read_predictions(work.inputs[f"predictions-{name}"]), task) for name in names}
-    if metric not in found[names[0]]:
-        raise NotYet(
-            f"{metric} cannot be measured: the held-out rows are all of one class",
-            hint="make train.holdout longer, or wait for more data",
-        )
+def choose(found: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """Name the best of several candidates by a metric, the first of equals.
+
+    >>> choose({"all": {"mae": 2.0}, "window": {"mae": 1.0}}, "mae")
+    'window'
+    """
     sign = -1 if metric in HIGHER_IS_BETTER else 1
-    best = min(names, key=lambda name: sign * found[name][metric])
-    for name in names:
-        said = ", ".join(f"{key} {value:.6g}" for key, value in found[name].items())
-        work.say(f"{name}: {said}{' (kept)' if name == best else ''}")
-    for output in ("model", "train", "predictions"):
-        shutil.copyfile(work.inputs[f"{output}-{best}"], work.outputs[output])
-    work.values |= {"history": best, "metrics": found[best], "candidates": found}
+    return min(found, key=lambda name: sign * found[name][metric])
 
 
-@versioned(1)
-def pair(work: Work) -> None:
-    """Keep the held-out rows that neither model was trained on, for both, so that they can be compared row by row."""
-    seen = max(filter(None, work.parameters["trained_until"]), default=None)
+def keep_unseen(predictions: Path, out: Path, seen: str) -> int:
+    """Write the predictions of rows later than `seen`, of all rows where that is "", and give their number."""
     condition = f"time > TIMESTAMP {text(seen)}" if seen else "true"
     with database() as connection:
-        for output in ("challenger", "champion"):
-            source, target = text(work.inputs[output]), text(work.outputs[output])
-            query = f"SELECT * FROM read_parquet({source}) WHERE {condition} ORDER BY row"  # noqa: S608
-            done = connection.execute(f"COPY ({query}) TO {target} (FORMAT parquet)").fetchone()
-            work.values["rows"] = int(done[0]) if done else 0
-    work.say(f"{work.values['rows']} held-out rows were seen by neither model")
+        query = f"SELECT * FROM read_parquet({text(predictions)}) WHERE {condition} ORDER BY row"  # noqa: S608
+        done = connection.execute(f"COPY ({query}) TO {text(out)} (FORMAT parquet)").fetchone()
+    return int(done[0]) if done else 0

@@ -1,12 +1,18 @@
-"""A training from beginning to end: what is put on record, what is run, what is left."""
+"""A training from beginning to end: what is put on record, what is run, what is left.
+
+What is done before the pipeline runs (`begin`) and after (`finish`) is the same wherever that is: on this machine in
+one go (`train`), elsewhere with days or another process in between.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +21,37 @@ from trilho.config import FILE, Settings
 from trilho.core.metrics import resolve
 from trilho.core.ports import ArtifactStore
 from trilho.core.records import ContractChecked, DatasetVersioned, Payload, RunEnded, RunStarted, RunState, TaskResult
-from trilho.data.contract import Contract, load_contract
-from trilho.data.version import Dataset, version_data
+from trilho.data.contract import Contract, check, load_contract
+from trilho.data.known import known_version
+from trilho.data.version import Dataset, load_table
 from trilho.errors import ConfigError, TrilhoError
 from trilho.pipeline.execute import RunResult, execute
-from trilho.pipeline.process import StepServer
+from trilho.pipeline.ir import read
+from trilho.pipeline.places import Places
 from trilho.pipeline.runs import RunFolder
-from trilho.train.tasks import PIPELINE, Champion, Origin, training_graph
+from trilho.pipeline.workers import Workers
+from trilho.train.account import told
+from trilho.train.plan import PIPELINE, compile_training
+from trilho.train.split import window_start
 from trilho_runtime.describe import look_for
 
 STOPPED = "its runner was stopped before it ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training that is about to run: its compiled pipeline, and what this run of it is given."""
+
+    run: str
+    document: Mapping[str, Any]
+    """The pipeline as a KFP v2 PipelineSpec."""
+    parameters: Mapping[str, Any]
+    """With `store` and `champion_uri` as places on this machine."""
+    dataset: Dataset
+    """The dataset version, whose files are in the store."""
+    champion: str | None
+    """The champion's package's digest, which is in the store."""
+    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +79,13 @@ class TrainContext:
     """Dataset versions that were recorded before; they are not recorded again."""
     running: tuple[str, ...] = ()
     """Runs that have no end on record; those whose runner is gone get one."""
-    steps: StepServer | None = None
+    workers: Workers | None = None
     stop: threading.Event | None = None
+    image: str | None = None
+    """The project's image, where the pipeline is to run elsewhere."""
+    runner: str = "local"
+    place: str | None = None
+    """The job's full name there; None on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +107,8 @@ class TrainResult:
     metrics: dict[str, float] = field(default_factory=dict)
     predictions: Path | None = None
     champion_predictions: Path | None = None
+    commit: str | None = None
+    commit_time: str | None = None
     problem: TrilhoError | None = None
 
     @property
@@ -84,29 +118,56 @@ class TrainResult:
 
 
 def train(context: TrainContext) -> TrainResult:
-    """Run the training pipeline and say what it left.
+    """Run the training pipeline on this machine and say what it left.
 
     Raises ConfigError for settings that name what is not there; every other failure is in the result and on record.
     """
-    check_steps(context.settings, context.project, context.source)
-    contract = load_contract(context.project / context.settings.data.contract)
-    settle_runs(context.home, context.settings.model.name, context.running, context.record)
+    contract, document = _plan(context)
     with RunFolder.of(context.home, context.run_id).lease():
         begun = time.monotonic()
-        dataset = _version(context, contract, begun)
-        if isinstance(dataset, TrainResult):
-            return dataset
-        _record_start(context, dataset)
+        training = _begin(context, contract, document)
+        if isinstance(training, TrainResult):
+            return training
         try:
-            result = _execute(context, dataset, contract)
+            result = _execute(context, training)
         except BaseException as error:
             said = error.fact if isinstance(error, TrilhoError) else f"it was interrupted: {type(error).__name__}"
             _record_end(context, "failed", [], said, time.monotonic() - begun)
             raise
-        _record_checks(context, dataset, result)
-        problem = result.error.fact.splitlines()[0] if result.error is not None else None
-        _record_end(context, result.state, result.tasks, problem, time.monotonic() - begun)
-        return _result(context, dataset, result, time.monotonic() - begun)
+        return finish(context, training.dataset, result, time.monotonic() - begun)
+
+
+def begin(context: TrainContext) -> Training | TrainResult:
+    """Do what comes before a training that runs elsewhere: version the data, put its start on record.
+
+    Where that fails the result says why, and the run has its end on record. The caller holds the run's lease.
+    """
+    contract, document = _plan(context)
+    return _begin(context, contract, document)
+
+
+def finish(context: TrainContext, dataset: Dataset, result: RunResult, seconds: float) -> TrainResult:
+    """Put a run that has ended on record, and say what it left."""
+    _record_checks(context, dataset, load_contract(context.project / context.settings.data.contract), result)
+    problem = result.error.fact.splitlines()[0] if result.error is not None else None
+    _record_end(context, result.state, _told(context, dataset, result.tasks), problem, seconds)
+    return _result(context, dataset, result, seconds)
+
+
+def _plan(context: TrainContext) -> tuple[Contract, dict[str, Any]]:
+    check_steps(context.settings, context.project, context.source)
+    contract = load_contract(context.project / context.settings.data.contract)
+    document = compile_training(context.settings, contract, context.source, context.python, context.home, context.image)
+    settle_runs(context.home, context.settings.model.name, context.running, context.record)
+    return contract, document
+
+
+def _begin(context: TrainContext, contract: Contract, document: Mapping[str, Any]) -> Training | TrainResult:
+    dataset = _version(context, contract, time.monotonic())
+    if isinstance(dataset, TrainResult):
+        return dataset
+    _record_start(context, dataset)
+    return _prepare(context, document, dataset)
 
 
 def check_steps(settings: Settings, project: Path, source: Path) -> None:
@@ -133,9 +194,10 @@ def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset
     model = context.settings.model
     try:
         sources = context.sources() if callable(context.sources) else context.sources
-        dataset = version_data(
+        dataset = known_version(
             sources,
             context.store,
+            context.home,
             time=model.time,
             key=model.key,
             target=model.target,
@@ -171,39 +233,74 @@ def _failed(context: TrainContext, problem: TrilhoError, seconds: float) -> Trai
     return TrainResult(run=context.run_id, state="failed", tasks=[], seconds=seconds, metric=metric, problem=problem)
 
 
-def _champion(context: TrainContext) -> Champion | None:
-    package = context.champion_package
-    if package is None:
-        return None
-    manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
-    return Champion(package=context.store.put(package), trained_until=manifest.get("lineage", {}).get("train_until"))
-
-
-def _execute(context: TrainContext, dataset: Dataset, contract: Contract) -> RunResult:
-    graph = training_graph(
-        context.settings,
-        dataset,
-        contract,
-        Origin(run=context.run_id, commit=context.commit, source=context.source),
-        champion=_champion(context),
-        first_dataset=context.first_dataset,
-    )
-    arguments: dict[str, Any] = {
-        "run_id": context.run_id,
-        "home": context.home,
-        "store": context.store,
-        "python": context.python,
-        "source": context.source,
-        "timeout": context.settings.train.timeout,
-        "on_task": context.on_task,
-        "about": {"model": context.settings.model.name, "trigger": context.trigger, "commit": context.commit},
-        "held": True,
-        "stop": context.stop,
+def _prepare(context: TrainContext, document: Mapping[str, Any], dataset: Dataset) -> Training:
+    package, digest, trained_until = context.champion_package, None, ""
+    if package is not None:
+        manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+        digest, trained_until = context.store.put(package), manifest.get("lineage", {}).get("train_until") or ""
+    parameters = {
+        "dataset": dataset.digest,
+        "store": str(context.store.path(dataset.digest).parents[1]),
+        "since": _since(context, dataset),
+        "champion_uri": str(context.store.path(digest)) if digest is not None else "",
+        "champion_trained_until": trained_until,
+        "run": context.run_id,
+        "commit": context.commit or "",
+        "data_until": dataset.last or "",
     }
-    if context.steps is not None:
-        return execute(graph, steps=context.steps, **arguments)
-    with StepServer(context.python, context.source, context.project) as steps:
-        return execute(graph, steps=steps, **arguments)
+    about = {"model": context.settings.model.name, "trigger": context.trigger, "commit": context.commit}
+    return Training(
+        run=context.run_id,
+        document=document,
+        parameters=_asked_for(document, parameters),
+        dataset=dataset,
+        champion=digest,
+        about=about,
+    )
+
+
+def _asked_for(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parameters that a pipeline takes: a project's own may take fewer."""
+    taken = document["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {name: value for name, value in parameters.items() if name in taken}
+
+
+def _execute(context: TrainContext, training: Training) -> RunResult:
+    spec = read(training.document)
+    names = [name for name, _ in spec.walk()]
+
+    def on_task(task: TaskResult) -> None:
+        for shown in _told(context, training.dataset, [task], names):
+            context.on_task(shown)
+
+    return execute(
+        spec,
+        training.parameters,
+        run_id=context.run_id,
+        home=context.home,
+        store=context.store,
+        places=Places(
+            python=context.python, source=context.source, folder=context.project, platform=Path(sys.executable)
+        ),
+        timeout=context.settings.train.timeout,
+        on_task=on_task,
+        about=training.about,
+        workers=context.workers,
+        held=True,
+        stop=context.stop,
+    )
+
+
+def _told(
+    context: TrainContext, dataset: Dataset, tasks: Sequence[TaskResult], names: Iterable[str] = ()
+) -> list[TaskResult]:
+    compared, windowed = context.champion_package is not None, bool(_since(context, dataset))
+    return told(tasks, names, compared=compared, windowed=windowed)
+
+
+def _since(context: TrainContext, dataset: Dataset) -> str:
+    train = context.settings.train
+    return window_start(train.history, train.holdout, dataset, context.first_dataset)
 
 
 def _record_start(context: TrainContext, dataset: Dataset | None) -> None:
@@ -230,16 +327,27 @@ def _record_start(context: TrainContext, dataset: Dataset | None) -> None:
         dataset=dataset.digest if dataset is not None else None,
         commit=context.commit,
         commit_time=context.commit_time,
+        runner=context.runner,
+        place=context.place,
     )
     context.record(*payloads, start)
 
 
-def _record_checks(context: TrainContext, dataset: Dataset, result: RunResult) -> None:
-    findings = result.values.get("check.findings")
-    if findings is not None:
+def _record_checks(context: TrainContext, dataset: Dataset, contract: Contract, result: RunResult) -> None:
+    state = next((task["state"] for task in result.tasks if task["name"] == "check"), None)
+    findings = _findings(context, dataset, contract) if state == "failed" else []
+    if state in ("ran", "cached") or findings:
         verdict: Any = "fail" if findings else "pass"
         model = context.settings.model.name
         context.record(ContractChecked(model=model, dataset=dataset.digest, verdict=verdict, findings=findings))
+
+
+def _findings(context: TrainContext, dataset: Dataset, contract: Contract) -> list[str]:
+    """Check once more for all that is wrong: a failed step leaves no values."""
+    with tempfile.TemporaryDirectory(prefix="trilho-") as folder:
+        table = Path(folder) / "table.parquet"
+        load_table(dataset.digest, context.store, table)
+        return [str(finding) for finding in check(table, contract, time=context.settings.model.time)]
 
 
 def _record_end(
@@ -252,7 +360,7 @@ def _record_end(
 
 def _result(context: TrainContext, dataset: Dataset, result: RunResult, seconds: float) -> TrainResult:
     def path(output: str) -> Path | None:
-        digest = result.outputs.get(output)
+        digest = result.artifacts.get(output)
         return context.store.path(digest) if digest is not None else None
 
     compared = context.champion_package is not None
@@ -260,17 +368,19 @@ def _result(context: TrainContext, dataset: Dataset, result: RunResult, seconds:
     return TrainResult(
         run=context.run_id,
         state=result.state,
-        tasks=result.tasks,
+        tasks=_told(context, dataset, result.tasks),
         seconds=seconds,
         metric=resolve(context.settings.gate.metric, context.settings.model.task),
         dataset=dataset.digest,
         data_until=dataset.last,
-        train_until=result.values.get("split.train_until"),
+        train_until=result.values.get("split.train_until") or None,
         history=result.values.get("evaluate.history"),
         candidates=len(result.values.get("evaluate.candidates", {})) or 1,
-        package=result.outputs.get("pack.package") if succeeded else None,
+        package=result.artifacts.get("pack.package") if succeeded else None,
         metrics=result.values.get("evaluate.metrics", {}),
         predictions=path("pair.challenger" if compared else "evaluate.predictions"),
         champion_predictions=path("pair.champion") if compared else None,
+        commit=context.commit,
+        commit_time=context.commit_time,
         problem=result.error,
     )

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
-
-import duckdb
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trilho.config import parse_duration
 from trilho.core.records import DatasetVersioned
 from trilho.data.tables import database, name, text
 from trilho.data.version import Dataset
 from trilho.errors import NotYet
-from trilho.pipeline.graph import Work, versioned
+
+if TYPE_CHECKING:
+    import duckdb
 
 SHARE = 0.2  # held out where there is no time column
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A history to train on: all rows before the held-out ones, or those from `since` on."""
+def candidates(history: str, time: str | None) -> tuple[str, ...]:
+    """Name the histories that are trained on: "all" of it, a "window" of it, or both.
 
-    name: str  # "all" or "window"
-    since: str | None  # ISO 8601
-
-
-def candidates(history: str, holdout: timedelta, dataset: Dataset, first: DatasetVersioned | None) -> list[Candidate]:
-    """Say which histories to train on.
-
-    "auto" tries all of it and as much time as the first dataset version spanned, once there is more than that.
+    >>> candidates("auto", "ts"), candidates("latest 365 days", "ts"), candidates("auto", None)
+    (('all', 'window'), ('window',), ('all',))
     """
-    everything = Candidate("all", None)
+    if history == "all" or time is None:
+        return ("all",)
+    return ("all", "window") if history == "auto" else ("window",)
+
+
+def window_start(history: str, holdout: timedelta, dataset: Dataset, first: DatasetVersioned | None) -> str:
+    """Say from which moment on the window trains, ISO 8601; "" where it is all of the history.
+
+    "auto" takes as much time as the first dataset version spanned, once there is more than that.
+    """
     if history == "all" or dataset.first is None or dataset.last is None:
-        return [everything]
+        return ""
     cut = datetime.fromisoformat(dataset.last) - holdout
-    length = _span(dataset, first) if history == "auto" else parse_duration(history)
-    since = cut - length
     if history != "auto":
-        return [Candidate("window", since.isoformat())]
-    more = since > datetime.fromisoformat(dataset.first)
-    return [everything, Candidate("window", since.isoformat())] if more else [everything]
+        return (cut - parse_duration(history)).isoformat()
+    since = cut - _span(dataset, first)
+    return since.isoformat() if since > datetime.fromisoformat(dataset.first) else ""
 
 
 def _span(dataset: Dataset, first: DatasetVersioned | None) -> timedelta:
@@ -50,27 +51,29 @@ def _span(dataset: Dataset, first: DatasetVersioned | None) -> timedelta:
     return datetime.fromisoformat(str(end)) - datetime.fromisoformat(str(start))
 
 
-@versioned(1)
-def split(work: Work) -> None:
-    """Write the held-out rows and each candidate's training rows. Raises NotYet when one of them is empty."""
-    time, seconds = work.parameters["time"], work.parameters["holdout_seconds"]
+def split(
+    table: Path, holdout: Path, targets: Mapping[str, tuple[Path, str]], time: str, holdout_seconds: float
+) -> tuple[dict[str, int], int, str]:
+    """Write the held-out rows, and for each candidate its training rows from a moment on ("": all of them).
+
+    Give the rows of each, the number held out, and the newest time that trains ("" without a time). Raises NotYet
+    when a side is empty.
+    """
     with database() as connection:
-        connection.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet({text(work.inputs['table'])})")  # noqa: S608
-        cut = _cut_by_time(connection, time, seconds) if time else _cut_by_share(connection)
-        held = _write(connection, work, "holdout", f"NOT ({cut})")
+        connection.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet({text(table)})")  # noqa: S608
+        cut = _cut_by_time(connection, time, holdout_seconds) if time else _cut_by_share(connection)
+        held, found = _write(connection, table, holdout, f"NOT ({cut})"), {}
         if held == 0:
             raise NotYet("no rows can be held out", hint="more data is needed, or another train.holdout")
-        for candidate, since in work.parameters["candidates"].items():
-            where = cut if since is None else f"{cut} AND {name(time)} >= TIMESTAMP {text(since)}"
-            rows = _write(connection, work, f"train-{candidate}", where)
-            if rows == 0:
+        for candidate, (out, since) in targets.items():
+            where = f"{cut} AND {name(time)} >= TIMESTAMP {text(since)}" if since else cut
+            found[candidate] = _write(connection, table, out, where)
+            if found[candidate] == 0:
                 raise NotYet(
-                    f"the newest {seconds / 86400:g} days hold all of the rows; nothing is left to train on",
+                    f"the newest {holdout_seconds / 86400:g} days hold all of the rows; nothing is left to train on",
                     hint="make train.holdout shorter, or wait for more data",
                 )
-            work.values[f"rows-{candidate}"] = rows
-            work.say(f"{candidate}: {rows} rows train, {held} are held out")
-        work.values |= {"holdout_rows": held, "train_until": _until(connection, time, cut)}
+        return found, held, _until(connection, time, cut)
 
 
 def _cut_by_time(connection: duckdb.DuckDBPyConnection, time: str, seconds: float) -> str:
@@ -87,15 +90,15 @@ def _cut_by_share(connection: duckdb.DuckDBPyConnection) -> str:
     return f"file_row_number < {rows - held}"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, work: Work, output: str, where: str) -> int:
-    table = f"read_parquet({text(work.inputs['table'])}, file_row_number = true)"
-    query = f"SELECT * EXCLUDE (file_row_number) FROM {table} WHERE {where} ORDER BY file_row_number"  # noqa: S608
-    done = connection.execute(f"COPY ({query}) TO {text(work.outputs[output])} (FORMAT parquet)").fetchone()
+def _write(connection: duckdb.DuckDBPyConnection, table: Path, out: Path, where: str) -> int:
+    rows = f"read_parquet({text(table)}, file_row_number = true)"
+    query = f"SELECT * EXCLUDE (file_row_number) FROM {rows} WHERE {where} ORDER BY file_row_number"  # noqa: S608
+    done = connection.execute(f"COPY ({query}) TO {text(out)} (FORMAT parquet)").fetchone()
     return int(done[0]) if done else 0
 
 
-def _until(connection: duckdb.DuckDBPyConnection, time: str, cut: str) -> str | None:
+def _until(connection: duckdb.DuckDBPyConnection, time: str, cut: str) -> str:
     if not time:
-        return None
+        return ""
     row = connection.execute(f"SELECT max({name(time)}) FROM t WHERE {cut}").fetchone()  # noqa: S608
-    return row[0].isoformat() if row and row[0] is not None else None
+    return str(row[0].isoformat()) if row and row[0] is not None else ""
