@@ -1,0 +1,1 @@
+"""Vertex AI, storage, BigQuery and secrets on this machine, for the unmodified Google clients."""
