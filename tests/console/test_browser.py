@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from tests.console.browser import Browser, browser, find_browser
@@ -101,7 +102,7 @@ def test_a_page_follows_the_journal_and_keeps_what_is_open(page: Browser, addres
     page.open(f"{address}/models/bike-demand")
     page.wait("document.getElementById('live').textContent === 'Live'")
     page.run("document.getElementById('alerts').open = true; document.querySelector('#alerts summary').focus()")
-    known: dict[str, None] = {"dataset": None, "commit": None, "commit_time": None}
+    known: dict[str, Any] = {"dataset": None, "commit": None, "commit_time": None}
     started = r.RunStarted(model="bike-demand", run="bike-099", pipeline="train", trigger="a person", **known)
     source.write(NOW, started)
     page.wait("document.body.textContent.includes('bike-099')")

@@ -21,12 +21,14 @@ from trilho.cli import (
     config,
     data,
     demo,
+    emulate,
     gc,
     incidents,
     init,
     journal,
     labels,
     models,
+    pipeline,
     release,
     report,
     retrain,
@@ -40,8 +42,8 @@ from trilho.cli import (
 from trilho.errors import TrilhoError
 
 ORDER = (
-    "demo", "init", "train", "data", "runs", "models", "release", "rollout", "rollback", "approve", "serve", "labels",
-    "watch", "incidents", "alerts", "retrain", "up", "report", "journal", "config", "gc",
+    "demo", "init", "train", "pipeline", "data", "runs", "models", "release", "rollout", "rollback", "approve", "serve",
+    "labels", "watch", "incidents", "alerts", "retrain", "up", "report", "journal", "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -79,8 +81,8 @@ def alone(
 
 
 for module in (
-    demo, init, train, models, release, serve, labels, watch, retrain, incidents, runs, data, journal, report, config,
-    alerts, gc,
+    demo, init, train, pipeline, models, release, serve, labels, watch, retrain, incidents, runs, data, journal,
+    report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -74,6 +74,10 @@ def _walk(table: BaseModel, raw: dict[str, Any], prefix: str) -> Iterator[Settin
         if isinstance(value, BaseModel):
             yield from _walk(value, raw.get(name, {}), f"{key}.")
             continue
+        if isinstance(value, dict) and value:  # tables that the user names
+            for inner, one in value.items():
+                yield from _walk(one, raw[name][inner], f"{key}.{inner}.")
+            continue
         default = None if field.is_required() else _plain(field.get_default(call_default_factory=True))
         variable = os.environ.get(ENVIRONMENT.get(key, ""), "")
         given = raw.get(name, default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,26 +35,75 @@ def add_to(app: typer.Typer) -> None:
         here.table(("dataset", "rows", "served", "from", "to", "source", "since"), rows)
         here.done("trilho models", model=state.name, datasets=[asdict(x) for x in state.datasets.values()])
 
-    @verb(data, "contract", examples=["trilho data contract", "trilho data contract --force"])
+    @verb(data, "contract", examples=["trilho data contract", "trilho data contract --force",
+                                      "trilho data contract --from-tfx schema.pbtxt",
+                                      "trilho data contract --to-tfx schema.pbtxt"])  # fmt: skip
     def contract(
-        here: Session, force: Annotated[bool, typer.Option("--force", help="Write over the contract there is.")] = False
+        here: Session,
+        force: Annotated[bool, typer.Option("--force", help="Write over the contract there is.")] = False,
+        from_tfx: Annotated[
+            Path | None, typer.Option("--from-tfx", metavar="FILE", help="Take it from TFX's schema.pbtxt.")
+        ] = None,
+        to_tfx: Annotated[
+            Path | None, typer.Option("--to-tfx", metavar="FILE", help="Write the contract there is as schema.pbtxt.")
+        ] = None,
     ) -> None:
-        """Write a first contract from the data.
+        """Write a first contract from the data, or take it from TFX, or give it to TFX.
 
         Types, nulls, and ranges with head-room: read it, and correct what you know better.
         """
         project = here.project
         path = project.folder / project.settings.data.contract
+        if from_tfx is not None and to_tfx is not None:
+            raise UsageError("--from-tfx and --to-tfx were both given", hint="one of them")
+        if to_tfx is not None:
+            _to_tfx(here, path, to_tfx, force)
+            return
         if path.exists() and not force:
             raise UsageError(f"{path} is there already", hint=here.command("trilho data contract --force"))
-        path.write_text(_inferred(here), encoding="utf-8")
-        here.say(f"Wrote {path}. It says what was seen, with head-room: read it, and correct what you know better.")
-        here.done("trilho train", model=project.name, contract=str(path))
+        left: list[str] = []
+        if from_tfx is not None:
+            text, left = _from_tfx(from_tfx)
+        else:
+            text = _inferred(here)
+        path.write_text(text, encoding="utf-8")
+        if from_tfx is not None:
+            here.say(f"Wrote {path} from {from_tfx}.", *(f"  {line}" for line in left))
+        else:
+            here.say(f"Wrote {path}. It says what was seen, with head-room: read it, and correct what you know better.")
+        here.done("trilho train", model=project.name, contract=str(path), left_out=left)
+
+
+def _from_tfx(file: Path) -> tuple[str, list[str]]:
+    from trilho.data.schema_pbtxt import contract_text, read_schema
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}", hint="--from-tfx names a schema.pbtxt") from None
+    contract, left = read_schema(text)
+    return contract_text(contract, f"What the data must satisfy before a model learns from it; from {file.name}."), left
+
+
+def _to_tfx(here: Session, path: Path, file: Path, force: bool) -> None:
+    from trilho.data.contract import load_contract
+    from trilho.data.schema_pbtxt import write_schema
+
+    if not path.exists():
+        raise UsageError(f"{path} is not there: no contract to write", hint=here.command("trilho data contract"))
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already", hint="--force writes over it")
+    text, left = write_schema(load_contract(path))
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}", hint="--to-tfx names a file") from None
+    here.say(f"Wrote {file} from {path}.", *(f"  {line}" for line in left))
+    here.done("trilho data", model=here.project.name, contract=str(path), schema_pbtxt=str(file), left_out=left)
 
 
 def _inferred(here: Session) -> str:
     import tempfile
-    from pathlib import Path
 
     from trilho.data.contract import infer
     from trilho.data.version import load_table, version_data

@@ -47,7 +47,9 @@ def add_to(app: typer.Typer) -> None:
         state = here.project.state()
         found = _find(here, state, run)
         here.say(
-            f"Run {found.id}: {found.state}{_left(state, found, ', left ')}.", *([found.error] if found.error else [])
+            f"Run {found.id}: {found.state}{_left(state, found, ', left ')}.",
+            *([f"On {found.runner}: {found.place}"] if found.runner != "local" else []),
+            *([found.error] if found.error else []),
         )
         rows = [
             (x["name"], x["state"], f"{x['seconds']:.2f} s", ", ".join(x["needs"]), x["reason"]) for x in found.tasks
@@ -70,6 +72,50 @@ def add_to(app: typer.Typer) -> None:
             here.say(*([f"--- {name} ---"] if len(texts) > 1 else []), text.rstrip("\n") or "(nothing was printed)")
         here.done(f"trilho runs show {found.id}", model=state.name, run=found.id, logs=texts)
 
+    @verb(runs, "follow", examples=["trilho runs follow", "trilho runs follow r20260301-120000-1a2b --json"])
+    def follow(here: Session, run: Id = "") -> None:
+        """Follow a run elsewhere to its end, and put that on record.
+
+        The run, on Vertex AI or Kubeflow, needs nobody: it goes on when its follower ends, and whoever follows it next
+        brings home what it left.
+        """
+        from trilho.cli import following
+
+        found = _elsewhere(here, run)
+        following.report(here, following.follow(here, found.id))
+
+    @verb(runs, "cancel", examples=["trilho runs cancel r20260301-120000-1a2b"])
+    def cancel(here: Session, run: Id = "") -> None:
+        """Stop a run elsewhere, and put that on record.
+
+        It is asked for there, on Vertex AI or Kubeflow, and waited for: tasks that run are stopped by the service.
+        """
+        from trilho.cli import following
+        from trilho.remote import cancel_run
+
+        found = _elsewhere(here, run)
+        outcome = cancel_run(here.project, found.id, say=here.say)
+        if outcome.state == "succeeded":
+            here.say(f"Run {found.id} had succeeded before it could be stopped.")
+            following.report(here, outcome)
+            return
+        here.say(f"{outcome.error or f'Run {found.id} was cancelled'}.")
+        here.done(f"trilho runs show {found.id}", **following.facts(outcome), state=outcome.state, error=outcome.error)
+
+
+def _elsewhere(here: Session, run: str) -> Run:
+    """Find a run that is not of this machine; by default the newest of those."""
+    state = here.project.state()
+    if run:
+        found = _find(here, state, run)
+        if found.runner == "local":
+            raise UsageError(f"run {found.id} ran on this machine", hint=here.command(f"trilho runs show {found.id}"))
+        return found
+    there = [x for x in state.runs.values() if x.runner != "local"]
+    if not there:
+        raise UsageError(f"{state.name} has no run elsewhere", hint=here.command("trilho train --on vertex"))
+    return there[-1]
+
 
 def _find(here: Session, state: ModelState, beginning: str) -> Run:
     found = [x for x in state.runs.values() if x.id.startswith(beginning)]
@@ -83,7 +129,7 @@ def _find(here: Session, state: ModelState, beginning: str) -> Run:
 
 def _texts(here: Session, run: Run, task: str) -> dict[str, str]:
     if task:
-        return {task: here.project.tail_log(run.id, task)}
+        return {task: _text(here, run, task)}
     texts = {}
     folder = here.project.home / "runs" / run.id
     for path in sorted(folder.rglob("*.log")):
@@ -92,6 +138,16 @@ def _texts(here: Session, run: Run, task: str) -> dict[str, str]:
     if not texts:
         raise UsageError(f"run {run.id} kept no output: its tasks were not run again", hint=here.command("trilho runs"))
     return texts
+
+
+def _text(here: Session, run: Run, task: str) -> str:
+    from trilho.pipeline.runs import RunFolder
+    from trilho.remote import is_remote, log_of
+
+    home = here.project.home
+    if is_remote(home, run.id) and not RunFolder.of(home, run.id).log(task).exists():
+        return log_of(here.project, run.id, task)
+    return here.project.tail_log(run.id, task)
 
 
 def _left(state: ModelState, run: Run, before: str = "") -> str:

@@ -91,7 +91,7 @@ def _stay(
     def ready(address: str) -> None:
         threading.Thread(target=_announce, args=(here, projects, address, stop), daemon=True).start()
 
-    with _until_told() as stop:
+    with until_told() as stop:
         if parent_pipe is not None:
             threading.Thread(target=_end_with, args=(parent_pipe, stop), daemon=True).start()
         Platform(projects).run(stop, port=port, host=host, serve=True, watch=watch, console=console, ready=ready)
@@ -139,7 +139,7 @@ def _end_with(pipe: int, stop: threading.Event) -> None:
 
 
 @contextmanager
-def _until_told() -> Iterator[threading.Event]:
+def until_told() -> Iterator[threading.Event]:
     """Give an event that Ctrl-C and SIGTERM set; the process ends in order then."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
