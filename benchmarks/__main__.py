@@ -17,6 +17,7 @@ from benchmarks.commands import PROJECT_PYTHON, Bike, bike, start_up, training
 from benchmarks.judging import gating, watching
 from benchmarks.keeping import appending, sealing
 from benchmarks.measure import ROOT, Figure, table
+from benchmarks.pipelining import pipelining
 from benchmarks.serving import serving
 
 Group = Callable[[Bike], list[Figure]]
@@ -24,6 +25,7 @@ GROUPS: dict[str, Group] = {
     "start-up": lambda _: start_up(),
     "journal": lambda _: appending(),
     "training": training,
+    "pipeline": lambda _: pipelining(),
     "sealing": lambda _: sealing(),
     "watching": watching,
     "gate": lambda _: gating(),
