@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.leftovers import finished_tasks, held_since, old_folders, useless_tasks
+from trilho.pipeline.leftovers import finished_tasks, held_since, old_environments, old_folders, useless_tasks
 from trilho.pipeline.runs import RunFolder
 
 OLD = time.time() - 7200
@@ -59,3 +59,13 @@ def test_the_oldest_run_under_way_is_known(tmp_path: Path) -> None:
         os.utime(tmp_path / "runs" / "first" / "lease", (OLD, OLD))
         assert held_since(tmp_path) == pytest.approx(OLD)
     assert held_since(tmp_path) is None
+
+
+def test_environments_that_nothing_used_for_long_are_old(tmp_path: Path) -> None:
+    for name in ("unused", "used", "half"):
+        (tmp_path / "environments" / name).mkdir(parents=True)
+    for name in ("unused", "used"):
+        (tmp_path / "environments" / name / "ready.json").write_text("{}")
+    for old in ("unused/ready.json", "unused", "used", "half"):
+        os.utime(tmp_path / "environments" / old, (OLD, OLD))
+    assert names(old_environments(tmp_path, HOUR_AGO)) == ["half", "unused"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Sizes = list[tuple[str, int]]
 PACKAGES, DATA, OUTPUTS, HALVES = "model packages", "files of datasets", "outputs of steps", "half-written copies"
 FOLDERS, TASKS = "folders of runs, with their logs", "notes of finished steps"
+ENVIRONMENTS, UNUSED = "environments of components", timedelta(days=30)  # they take minutes to make again
 
 
 def add_to(app: typer.Typer) -> None:
@@ -107,18 +108,18 @@ class Garbage:
         """Give what would go, by kind."""
         artifacts = self.project.store.gc(self.keep, True, self.spare)
         gone = {digest for digest, _ in artifacts}
-        tasks, folders = self._tasks(gone), self._folders()
-        return self._sorted(artifacts, _measured(folders), _measured(tasks))
+        tasks, folders, environments = self._tasks(gone), self._folders(), self._environments()
+        return self._sorted(artifacts, _measured(folders), _measured(tasks), _measured(environments))
 
     def free(self) -> dict[str, Sizes]:
         """Remove it, and give what went. The notes of steps go first, so that no run counts on what is about to go."""
         going = {digest for digest, _ in self.project.store.gc(self.keep, True, self.spare)}
-        tasks, folders = self._tasks(going), self._folders()
-        measured = _measured(folders), _measured(tasks)
+        tasks, folders, environments = self._tasks(going), self._folders(), self._environments()
+        measured = _measured(folders), _measured(tasks), _measured(environments)
         for task in tasks:
             task.unlink(missing_ok=True)
         artifacts = self.project.store.gc(self.keep, False, self.spare)
-        for folder in folders:
+        for folder in (*folders, *environments):
             shutil.rmtree(folder, ignore_errors=True)
         return self._sorted(artifacts, *measured)
 
@@ -138,12 +139,18 @@ class Garbage:
 
         return old_folders(self.project.home, self.runs, self._before)
 
+    def _environments(self) -> list[Path]:
+        from trilho.pipeline.leftovers import old_environments
+
+        return old_environments(self.project.home, min(self._before, time.time() - UNUSED.total_seconds()))
+
     @property
     def _before(self) -> float:
         return time.time() - self.spare.total_seconds()
 
-    def _sorted(self, artifacts: Sizes, folders: Sizes, tasks: Sizes) -> dict[str, Sizes]:
-        kinds: dict[str, Sizes] = {PACKAGES: [], DATA: [], OUTPUTS: [], HALVES: [], FOLDERS: folders, TASKS: tasks}
+    def _sorted(self, artifacts: Sizes, folders: Sizes, tasks: Sizes, environments: Sizes) -> dict[str, Sizes]:
+        kinds: dict[str, Sizes] = {PACKAGES: [], DATA: [], OUTPUTS: [], HALVES: []}
+        kinds |= {FOLDERS: folders, TASKS: tasks, ENVIRONMENTS: environments}
         for digest, size in artifacts:
             kinds[HALVES if "/" in digest else self.kinds.get(digest, OUTPUTS)].append((digest, size))
         return {kind: sizes for kind, sizes in kinds.items() if sizes}
@@ -167,7 +174,7 @@ def _as_json(found: dict[str, Sizes]) -> dict[str, object]:
     artifacts = [
         {"digest": name, "bytes": size, "kind": kind}
         for kind, sizes in found.items()
-        if kind not in (FOLDERS, TASKS)
+        if kind not in (FOLDERS, TASKS, ENVIRONMENTS)
         for name, size in sizes
     ]
     return {

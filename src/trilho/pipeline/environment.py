@@ -53,7 +53,11 @@ class Environments:
         """Give the interpreter of an environment that is there."""
         place = self._place(installs, base, beside)
         python = place / "bin" / "python"
-        return python if (place / MARK).exists() and os.access(python, os.X_OK) else None
+        if not (place / MARK).exists() or not os.access(python, os.X_OK):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(place / MARK)  # in use: what frees old environments spares it
+        return python
 
     def make(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from trilho.pipeline.environment import MARK
 from trilho.pipeline.runs import RunFolder
 
 
@@ -42,6 +43,13 @@ def old_folders(home: Path, runs: Collection[str], before: float) -> list[Path]:
         for path in folders
         if path.name not in runs and path.stat().st_mtime <= before and not RunFolder(path).is_held()
     ]
+
+
+def old_environments(home: Path, before: float) -> list[Path]:
+    """Give the environments of components, and halves of some, that nothing used since a moment."""
+    folders = [path for path in sorted((home / "environments").glob("*")) if path.is_dir()]
+    marks = {path: path / MARK if (path / MARK).exists() else path for path in folders}
+    return [path for path, mark in marks.items() if mark.stat().st_mtime <= before]
 
 
 def held_since(home: Path) -> float | None:
