@@ -225,11 +225,17 @@ def test_what_a_cluster_gives_is_refused_unless_it_is_here(
     assert check(on_kubernetes({**optional, "nodeSelector": {"labels": {"a": "b"}}, "imagePullPolicy": "Always"})) == []
 
 
-def test_hardware_that_is_not_here_is_a_warning(check: Check, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hardware_that_is_not_here_is_a_warning(
+    check: Check, places: Places, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     wanted = {"accelerator": {"type": "NVIDIA_TESLA_T4", "count": 1}}
     monkeypatch.setattr(refuse, "GPU", (tmp_path / "nvidia0",))
     assert check(running("true", resources=wanted)) == [
         Problem("a", "it asks for NVIDIA_TESLA_T4, and there is none here: it runs without", fatal=False)
     ]
+    said: list[str] = []
+    with Workers(places, tmp_path / "home", say=said.append) as workers:
+        workers.check(read(running("true", resources=wanted)), {})
+    assert said == ["task a: it asks for NVIDIA_TESLA_T4, and there is none here: it runs without"]
     (tmp_path / "nvidia0").write_text("")
     assert check(running("true", resources=wanted)) == []

@@ -76,8 +76,15 @@ class Workers:
         self.close()
 
     def check(self, spec: Spec, parameters: Mapping[str, Any]) -> list[Problem]:
-        """List, by task name and all at once, what cannot run here. Runs nothing of the pipeline's."""
-        return problems_of(spec, parameters, self._places, self._interpreters)
+        """List, by task name and all at once, what cannot run here, and say what will be different here.
+
+        Runs nothing of the pipeline's.
+        """
+        found = problems_of(spec, parameters, self._places, self._interpreters)
+        for problem in found:
+            if not problem.fatal:
+                self._say(f"task {problem.task}: {problem.reason}")
+        return found
 
     def prepare(self, spec: Spec, say: Callable[[str], None]) -> None:
         """Make the environments that the pipeline's components ask for; run() makes one where it is missing."""
