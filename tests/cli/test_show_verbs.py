@@ -42,7 +42,7 @@ def test_models(trilho: Verb, made: Made) -> None:
 def test_runs_and_what_they_printed(trilho: Verb, made: Made) -> None:
     assert trilho("runs", "show").code == 2
     made.version(1)
-    assert trilho("runs").out.splitlines()[1].split()[:2] == ["run-1", "succeeded"]
+    assert trilho("runs").out.splitlines()[1].split()[:3] == ["run-1", "train", "succeeded"]
     shown = trilho("runs", "show", "--json").json
     assert shown["tasks"][0] == {"name": "fit", "state": "ran", "seconds": 1.25, "needs": ["split"], "reason": ""}
     log = made.home / "runs" / "run-1" / "fit.log"

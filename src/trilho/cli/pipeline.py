@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +40,6 @@ Pause = Annotated[str, typer.Option("--pause", metavar="ID", help="Submit nothin
 Resumed = Annotated[str, typer.Option("--resume", metavar="ID", help="Go on with a paused schedule.")]
 Delete = Annotated[str, typer.Option("--delete", metavar="ID", help="End a schedule.")]
 
-READ = re.compile(r"inputs\.parameter_values\['(?:pipelinechannel--)?([^']+)'\]")  # how a condition names a value
 WIDTH = 90
 
 
@@ -270,8 +268,10 @@ def _seconds(text: str) -> timedelta | None:
 
 
 def _line(task: TaskResult) -> str:
+    from trilho.govern.wording import reason
+
     seconds = f"{task['seconds']:.2f} s" if task["state"] == "ran" else ""
-    why = READ.sub(r"\1", task["reason"]) if task["state"] in ("skipped", "failed") else ""
+    why = reason(task["reason"]) if task["state"] in ("skipped", "failed") else ""
     why = why if len(why) <= WIDTH else f"{why[:WIDTH]}..."
     return f"  {task['name']:<28} {task['state']:<8} {seconds or why}".rstrip()
 

@@ -35,15 +35,25 @@ def add_to(app: typer.Typer) -> None:
             return
         shown = list(reversed(state.runs.values()))[:limit]
         rows = [
-            (x.id, x.state, x.trigger, moment(x.started), duration(x.seconds) if x.ended else "", _left(state, x))
+            (
+                x.id,
+                _pipeline(x),
+                x.state,
+                x.trigger,
+                moment(x.started),
+                duration(x.seconds) if x.ended else "",
+                _left(state, x),
+            )
             for x in shown
         ]
-        here.table(("run", "state", "for", "started", "took", "left"), rows)
+        here.table(("run", "pipeline", "state", "for", "started", "took", "left"), rows)
         here.done(f"trilho runs show {shown[0].id}", model=state.name, runs=[asdict(x) for x in shown])
 
     @verb(runs, "show", examples=["trilho runs show", "trilho runs show r20260301-120000-1a2b"])
     def show(here: Session, run: Id = "") -> None:
         """Show a run: its tasks, and why each was run or not."""
+        from trilho.govern.wording import reason
+
         state = here.project.state()
         found = _find(here, state, run)
         here.say(
@@ -52,7 +62,8 @@ def add_to(app: typer.Typer) -> None:
             *([found.error] if found.error else []),
         )
         rows = [
-            (x["name"], x["state"], f"{x['seconds']:.2f} s", ", ".join(x["needs"]), x["reason"]) for x in found.tasks
+            (x["name"], x["state"], f"{x['seconds']:.2f} s", ", ".join(x["needs"]), reason(x["reason"]))
+            for x in found.tasks
         ]
         if rows:
             here.table(("task", "state", "took", "needs", "because"), rows)
@@ -115,6 +126,10 @@ def _elsewhere(here: Session, run: str) -> Run:
     if not there:
         raise UsageError(f"{state.name} has no run elsewhere", hint=here.command("trilho train --on vertex"))
     return there[-1]
+
+
+def _pipeline(run: Run) -> str:
+    return run.pipeline if run.runner == "local" else f"{run.pipeline} on {run.runner}"
 
 
 def _find(here: Session, state: ModelState, beginning: str) -> Run:

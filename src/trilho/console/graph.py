@@ -33,7 +33,10 @@ def fold_iterations(tasks: Sequence[TaskResult]) -> list[TaskResult]:
     [('each/3 times/fit', 6.0)]
     """
     alike: dict[str, list[TaskResult]] = {}
+    groups = {task["name"].rpartition("/")[0] for task in tasks}
     for task in tasks:
+        if task["name"] in groups:  # its tasks are drawn
+            continue
         alike.setdefault(_shape(task["name"]), []).append(task)
     named = {shape: ITERATION.sub(f"/{len(same)} times/", same[0]["name"]) for shape, same in alike.items()}
     return [

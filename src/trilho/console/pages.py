@@ -162,6 +162,7 @@ def _environment() -> Environment:
     )
     env.filters.update(handover.FILTERS)
     env.filters["ago"] = _ago
+    env.filters["reason"] = wording.reason
     env.globals.update(
         asset=asset_version(),
         graph=graph,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ METRICS = {
     "log_loss": "log loss",
     "accuracy": "accuracy",
 }
+READ = re.compile(r"inputs\.parameter_values\['(?:pipelinechannel--)?([^']+)'\]")  # how a condition names a value
 NOT_MEASURED = "not measured"
 DURATIONS = ((86400 * 365.25, "year"), (86400, "day"), (3600, "h"), (60, "min"))
 
@@ -25,6 +27,15 @@ def metric_name(metric: str) -> str:
     'AUC'
     """
     return METRICS.get(metric, metric)
+
+
+def reason(text: str) -> str:
+    """Give why a task ended as it did, with a condition's values by their names alone.
+
+    >>> reason("its condition is false: inputs.parameter_values['pipelinechannel--stats-mean'] > 10.0")
+    'its condition is false: stats-mean > 10.0'
+    """
+    return READ.sub(r"\1", text)
 
 
 def number(value: float | None) -> str:
