@@ -261,6 +261,8 @@ class Environment(Table):
     def _whole(self) -> Environment:
         if self.backend == "gcp" and self.project is None:
             raise ValueError('project: backend "gcp" needs the project of Google Cloud')
+        if self.backend == "gcp" and not self.bucket.startswith("gs://"):
+            raise ValueError('bucket: backend "gcp" needs one of Cloud Storage, "gs://NAME"')
         if self.backend == "kubeflow" and self.endpoint is None:
             raise ValueError('endpoint: backend "kubeflow" needs the address of its API')
         return self

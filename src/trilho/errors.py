@@ -30,6 +30,18 @@ class TrilhoError(Exception):
         self.hint = hint
         super().__init__(fact if hint is None else f"{fact}\nHint: {hint}")
 
+    @property
+    def line(self) -> str:
+        """The fact in one line, as records keep it: its first, and what that announces with a colon.
+
+        >>> TrilhoError("step fit failed: no\\nTraceback ...").line
+        'step fit failed: no'
+        >>> TrilhoError("it cannot run here:\\na is gone\\nb too").line
+        'it cannot run here: a is gone; b too'
+        """
+        first, _, listed = self.fact.partition("\n")
+        return f"{first} {'; '.join(listed.splitlines())}" if first.endswith(":") and listed else first
+
 
 class UsageError(TrilhoError):
     """The command or its arguments are wrong."""

@@ -124,6 +124,12 @@ class Site:
 
         Raises GraphError that lists all that is wrong with it, each by file and line.
         """
+        if reference is not None and not all(reference.partition(":")):
+            ready = Path(reference).suffix in (".yaml", ".yml", ".json")
+            raise UsageError(
+                f"{reference!r} is no function; package.module:function is wanted",
+                hint=f"trilho pipeline run {reference}, if it is compiled already" if ready else None,
+            )
         definition = self._define(reference)
         interfaces = read_interfaces(definition, self.source)
         warnings = require_sound(definition, interfaces)
@@ -278,7 +284,7 @@ class _Recording:
     def end(self, state: r.RunState, tasks: list[r.TaskResult], error: TrilhoError | None, seconds: float) -> None:
         """Put the end on record."""
         self.begin()
-        self._record_end(state, tasks, error.fact.splitlines()[0] if error is not None else None, seconds)
+        self._record_end(state, tasks, error.line if error is not None else None, seconds)
 
     def _record_end(self, state: r.RunState, tasks: list[r.TaskResult], error: str | None, seconds: float) -> None:
         self._ended = True
@@ -304,7 +310,7 @@ class _Recording:
 def parameters_of(spec: Spec, given: Iterable[str]) -> dict[str, Any]:
     """Read parameters given as "name=value" by the types that a pipeline declares; lists and objects are JSON.
 
-    Raises UsageError that names the parameter, what was given and what is wanted.
+    Raises UsageError that names the parameter, what was given and what is wanted, or all that are missing.
     """
     found: dict[str, Any] = {}
     for text in given:
@@ -316,6 +322,14 @@ def parameters_of(spec: Spec, given: Iterable[str]) -> dict[str, Any]:
 
             raise UsageError(f"pipeline {spec.name} has no parameter {name!r}", hint=near(name, spec.root.inputs))
         found[name] = _read(name, value, spec.root.inputs[name].type)
+    known = {**spec.given, **found}
+    missing = [name for name, kind in spec.root.inputs.items() if kind.required and known.get(name) is None]
+    if missing:
+        said = f"parameter{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        raise UsageError(
+            f"{said} of pipeline {spec.name} {'are' if len(missing) > 1 else 'is'} missing",
+            hint=" ".join(f"--param {name}=..." for name in missing),
+        )
     return found
 
 
@@ -325,10 +339,14 @@ def _read(name: str, text: str, kind: str) -> Any:
         return text
     words, types = wanted
     try:
-        value = json.loads(text.lower() if kind == "BOOLEAN" else text)
-    except ValueError:
+        value = json.loads(text.lower() if kind == "BOOLEAN" else text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         value = None
     fits = isinstance(value, types) and (kind == "BOOLEAN" or not isinstance(value, bool))
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageError(f"parameter {name} is {text!r}; {words} is wanted", hint=f"--param {name}={EXAMPLES[kind]}")
     return value
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")

@@ -111,7 +111,7 @@ def test_a_pipeline_is_compiled_to_a_file_the_same_each_time(shop: Path, trilho:
     said = trilho("pipeline", "compile", "shop.pipelines:nightly", "-o", "one.yaml")
     assert said.code == 0
     assert said.out.startswith("Compiled nightly: 3 tasks in trilho.local/nightly@sha256:")
-    assert said.out.endswith("Next: trilho pipeline run one.yaml\n")
+    assert said.out.endswith("Next: trilho pipeline run one.yaml --param rows=...\n")
     printed = trilho("pipeline", "compile", "shop.pipelines:nightly")
     assert printed.out == (shop / "one.yaml").read_text()
     told = trilho("pipeline", "compile", "shop.pipelines:nightly", "--image", "eu.gcr.io/a/b@sha256:12", "--json").json
@@ -176,6 +176,16 @@ def test_a_run_in_words_ends_with_its_outputs(shop: Path, trilho: Verb) -> None:
     assert "succeeded in" in said.out
 
 
+def test_tasks_stand_in_columns_however_deep_they_are(shop: Path, trilho: Verb) -> None:
+    lines = trilho("pipeline", "run", "shop.pipelines:nightly", "-p", "rows=3").out.splitlines()[:4]
+    assert {line.index("ran") for line in lines} == {2 + len("for-loop-1/0/measure") + 2}
+
+
+def test_the_next_command_asks_for_what_is_missing(shop: Path, trilho: Verb) -> None:
+    said = trilho("pipeline", "compile", "shop.pipelines:nightly", "-o", "nightly.yaml", "--json").json
+    assert said["next"] == "trilho pipeline run nightly.yaml --param rows=..."
+
+
 def test_a_failure_is_told_with_its_output_and_where_the_log_is(shop: Path, trilho: Verb) -> None:
     said = trilho("pipeline", "run", "shop.pipelines:nightly", "-p", "rows=1", "-p", 'limits={"refuse": "b"}', "--json")
     assert said.code == 1
@@ -207,6 +217,7 @@ def test_a_run_goes_on_where_it_stopped(shop: Path, trilho: Verb) -> None:
         (["rows=1", "limit={}"], "pipeline nightly has no parameter 'limit'"),
         (["rows"], "--param is 'rows'; NAME=VALUE is wanted"),
         ([], "parameter rows of pipeline nightly is missing"),
+        (["limits={}"], "parameter rows of pipeline nightly is missing"),
     ],
 )
 def test_wrong_parameters_are_named_before_anything_runs(shop: Path, trilho: Verb, given: list[str], said: str) -> None:
@@ -233,8 +244,21 @@ def test_a_file_that_is_none_is_named(shop: Path, trilho: Verb) -> None:
     said = trilho("pipeline", "run", "gone.yaml")
     assert (said.code, said.err.splitlines()[0]) == (
         2,
-        "gone.yaml cannot be read: [Errno 2] No such file or directory: 'gone.yaml'",
+        "gone.yaml cannot be read: No such file or directory",
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("shop.pipelines", ""),
+        ("shop.pipelines:", ""),
+        ("p.yaml", "\nHint: trilho pipeline run p.yaml, if it is compiled already"),
+    ],
+)
+def test_what_is_no_function_is_not_compiled(shop: Path, trilho: Verb, given: str, hint: str) -> None:
+    said = trilho("pipeline", "compile", given)
+    assert (said.code, said.err.strip()) == (2, f"{given!r} is no function; package.module:function is wanted{hint}")
 
 
 def test_in_a_project_a_run_is_on_record(project: Made, trilho: Verb) -> None:

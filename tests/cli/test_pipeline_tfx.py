@@ -53,6 +53,14 @@ def test_a_contract_is_taken_from_tfx_and_given_back(made: Made, trilho: Verb) -
     assert (back.code, 'name: "temp_c"' in (made.folder / "back.pbtxt").read_text()) == (0, True)
 
 
+def test_a_contract_is_written_over_only_when_asked_to(made: Made, trilho: Verb) -> None:
+    (made.folder / "schema.pbtxt").write_text(SCHEMA)
+    (made.folder / "contract.toml").write_text("mine")
+    said = trilho("data", "contract", "--from-tfx", "schema.pbtxt")
+    assert (said.code, said.err.splitlines()[1]) == (2, "Hint: trilho data contract --from-tfx schema.pbtxt --force")
+    assert (made.folder / "contract.toml").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -67,3 +75,13 @@ def test_what_cannot_be_taken_or_given_is_said(made: Made, trilho: Verb, words: 
     assert result.code in (1, 2)
     assert said in result.err
     assert not (made.folder / "contract.toml").exists()
+
+
+def test_a_training_is_not_scheduled_there(made: Made, trilho: Verb) -> None:
+    with (made.folder / "trilho.toml").open("a") as file:
+        file.write('\n[environments.prod]\nbackend = "gcp"\nproject = "shop"\nbucket = "gs://shop-models"\n')
+    said = trilho("pipeline", "schedule", "--on", "vertex", "--cron", "0 3 * * 1", "--json")
+    assert (said.code, said.json["error"]) == (
+        2,
+        "the project's pipeline is its training, which versions its data here before it starts",
+    )

@@ -54,6 +54,22 @@ def test_runs_and_what_they_printed(trilho: Verb, made: Made) -> None:
     assert trilho("runs", "show", "nothing").code == 2
 
 
+def test_what_a_run_elsewhere_printed_is_asked_for_by_task(trilho: Verb, made: Made) -> None:
+    made.journal.append(
+        r.RunStarted(model="bikes", run="run-9", pipeline="nightly", trigger="a person", dataset=None, commit=None,
+                     commit_time=None, runner="vertex", place="jobs/run-9"),
+        r.RunEnded(model="bikes", run="run-9", state="succeeded", error=None, seconds=1.0, tasks=[
+            r.TaskResult(name="load", state="ran", seconds=1.0, needs=[], reason="")]),
+    )  # fmt: skip
+    assert trilho("journal", "--type", "run.started").out.splitlines()[1].endswith("run-9 nightly on vertex")
+    said = trilho("runs", "logs", "run-9")
+    assert said.code == 2
+    assert said.err.splitlines() == [
+        "what run run-9 printed is kept on vertex, a log for each task",
+        "Hint: trilho runs logs run-9 load",
+    ]
+
+
 def opened(made: Made) -> None:
     made.version(1)
     made.journal.append(

@@ -170,6 +170,20 @@ def test_what_is_not_there_has_no_page(pages: Pages) -> None:
     assert pages.incident("nothing") is None
 
 
+def test_a_run_elsewhere_says_where_and_what_shows_its_logs(source: MemorySource) -> None:
+    known = {"dataset": None, "commit": None, "commit_time": None, "runner": "vertex", "place": "jobs/n-1"}
+    started = {"model": "churn", "run": "n-1", "pipeline": "nightly", "trigger": "a person"}
+    source.write(NOW, r.RunStarted(**started, **known))  # type: ignore[arg-type]
+    task = r.TaskResult(name="load", state="failed", seconds=1.0, needs=[], reason="no")
+    source.write(NOW, r.RunEnded(model="churn", run="n-1", state="failed", tasks=[task], error="no", seconds=1.0))
+    pages = Pages(source, clock=NOW.isoformat)
+    assert "trilho pipeline submit FILE --on vertex" in (pages.run("n-1") or "")
+    assert "trilho runs logs n-1 load shows it." in (pages.log("n-1", "load") or "")
+    model = pages.model("churn") or ""
+    assert "nightly on vertex" in model
+    assert "Run n-1 of nightly failed: no" in model
+
+
 def test_names_and_texts_are_escaped(source: MemorySource) -> None:
     known = {"dataset": None, "commit": None, "commit_time": None}
     started = {"model": "churn", "run": "chur-2", "pipeline": "<b>train", "trigger": "<script>alert(1)</script>"}

@@ -188,3 +188,12 @@ def test_protobuf_itself_reads_what_is_written_and_writes_what_is_read() -> None
     assert list(official.feature[2].string_domain.value) == ['x\n"y"', "ç\x01"]
     assert official.feature[0].float_domain.max == 2.5e20
     assert read_schema(text_format.MessageToString(official)) == (contract, [])
+
+
+def test_what_no_schema_has_is_told_and_not_dropped_in_silence() -> None:
+    contract, left = read_schema('feature { name: "x" type: FLOATY domain: "gone" }')
+    assert contract.columns == {"x": ColumnRule()}
+    assert left == [
+        "x: not kept: its type FLOATY, which no schema has",
+        "x: not kept: its domain 'gone', which is not in the schema",
+    ]

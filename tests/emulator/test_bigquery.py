@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -223,6 +224,20 @@ class TestQueries:
             ("SELECT * EXCEPT (b) FROM (SELECT 1 AS a, 2 AS b) QUALIFY ROW_NUMBER() OVER (ORDER BY a) = 1", (1,)),
             ("SELECT IF(TRUE, 1, 2), IFNULL(NULL, 3), SAFE_CAST('x' AS INT64), CAST('1.5' AS NUMERIC)",
              (1, 3, None, Decimal("1.5"))),
+            ("SELECT DATE_TRUNC(d, MONTH), DATE_TRUNC(d, WEEK), DATE_TRUNC(d, ISOWEEK), DATE_TRUNC(t, YEAR) FROM"
+             " (SELECT DATE '2024-03-15' AS d, TIMESTAMP '2024-03-15 10:00:00+00' AS t)",
+             (dt.date(2024, 3, 1), dt.date(2024, 3, 10), dt.date(2024, 3, 11), dt.datetime(2024, 1, 1, tzinfo=UTC))),
+            ("SELECT EXTRACT(ISOWEEK FROM t), EXTRACT(DATE FROM t) FROM (SELECT TIMESTAMP '2024-01-07 10:00:00Z' AS t)",
+             (1, dt.date(2024, 1, 7))),
+            ("SELECT TIMESTAMP_MILLIS(1500), PARSE_TIMESTAMP('%Y', '2024')",
+             (dt.datetime(1970, 1, 1, 0, 0, 1, 500000, UTC), dt.datetime(2024, 1, 1, tzinfo=UTC))),
+            ("SELECT STRING_AGG(FORMAT('%d:%s', n, x), ' ' ORDER BY n) FROM UNNEST(['a', 'b']) AS x WITH OFFSET AS n",
+             ("0:a 1:b",)),
+            ("SELECT id, x, offset FROM (SELECT 1 AS id, [5] AS v), UNNEST(v) AS x WITH OFFSET", (1, 5, 0)),
+            ("SELECT IEEE_DIVIDE(1, 0), RANGE_BUCKET(20, [0, 10, 20]), SAFE_ADD(9223372036854775807, 1)",
+             (math.inf, 3, None)),
+            ("SELECT SAFE.PARSE_DATE('%Y', 'x'), ARRAY_FIRST([7, 8]), ARRAY_LAST([7, 8])", (None, 7, 8)),
+            ("CREATE TEMP FUNCTION twice(x INT64) AS (x * 2); SELECT twice(3)", (6,)),
             ("SELECT a.b, ARRAY(SELECT y * 2 FROM UNNEST([1, 2]) y) FROM (SELECT STRUCT(5 AS b) AS a)", (5, [2, 4])),
         ],
     )  # fmt: skip

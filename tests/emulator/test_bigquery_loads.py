@@ -240,6 +240,12 @@ class TestStreaming:
 
 
 class TestOut:
+    def test_bytes_are_extracted_in_base64(self, emulated: Emulated) -> None:
+        emulated.client.query("CREATE TABLE shop.keys AS SELECT b'\\xff\\x00' AS one, [b'hi'] AS more").result()
+        config: Any = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")  # type: ignore[no-untyped-call]
+        emulated.client.extract_table("shop.keys", "gs://files/keys.json", job_config=config).result()
+        assert json.loads((emulated.root / "buckets/files/keys.json").read_bytes()) == {"one": "/wA=", "more": ["aGk="]}
+
     def test_tables_are_copied_and_extracted(self, emulated: Emulated) -> None:
         emulated.load(emulated.put("a.csv", '1,"a, b",\n2,c,2024-01-02 03:04:05 UTC\n'), schema=SCHEMA)
         emulated.client.copy_table("shop.t", "shop.copy").result()

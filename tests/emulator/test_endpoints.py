@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -333,3 +334,19 @@ def test_containers_end_with_what_they_started(emulated: Any, sdk: Any) -> None:
         os.kill(keeper, 0)
     with pytest.raises(OSError):
         container.request("GET", "/health")
+
+
+def test_a_server_with_a_port_of_its_own_is_found(emulated: Any, sdk: Any) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    fixed = SERVER.replace('int(os.environ["AIP_HTTP_PORT"])', str(port))
+    model = sdk.Model.upload(
+        display_name="fixed",
+        serving_container_image_uri=IMAGE,
+        serving_container_command=[sys.executable, "-c", fixed, "1"],
+        serving_container_ports=[port],
+    )
+    endpoint = model.deploy(machine_type="n1-standard-2")
+    assert endpoint.predict([1]).predictions[0]["version"] == "1"
+    endpoint.delete(force=True)

@@ -163,6 +163,7 @@ def test_what_tasks_print_is_kept_under_their_custom_jobs(emulated: Any, trained
 
 def test_a_job_is_a_run_of_its_experiment(sdk: Any, trained: Any) -> None:
     experiment = sdk.Experiment("pipelines")
+    assert trained.get_associated_experiment().name == "pipelines"
     row = sdk.PipelineJob._query_experiment_row(trained._get_context(), experiment=experiment).to_dict()
     assert {key: row[key] for key in ("run_type", "run_name", "state", "param.rows", "metric.mean")} == {
         "run_type": "system.PipelineRun",
@@ -243,6 +244,12 @@ def test_jobs_are_listed_filtered_and_deleted(client: Any, sdk: Any, emulated: A
     asked = {"parent": emulated.parent, "filter": 'labels.team="a" AND state="PIPELINE_STATE_SUCCEEDED"'}
     assert [job.name for job in client.list_pipeline_jobs(asked)] == [trained.resource_name]
     assert [job.name for job in sdk.PipelineJob.list(filter='display_name:"train*"')] == ["trained"]
+    for chosen in (
+        f'pipeline_name="{dict(trained.gca_resource.pipeline_spec)["pipelineInfo"]["name"]}"',
+        'pipeline_job_user_id="train*"',
+    ):
+        assert "trained" in [job.name for job in sdk.PipelineJob.list(filter=chosen)]
+    assert sdk.PipelineJob.list(filter='pipeline_name="other"') == []
     made = [_create(client, emulated, f"short-{number}").name for number in range(2)]
     wait(lambda: all(client.get_pipeline_job(name=name).state.name == "PIPELINE_STATE_SUCCEEDED" for name in made))
     gone = client.batch_delete_pipeline_jobs(parent=emulated.parent, names=made).result()

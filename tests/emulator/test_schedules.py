@@ -222,6 +222,10 @@ REQUEST = "create_pipeline_job_request"
         ({REQUEST: {"parent": PARENT, "pipeline_job": {}}}, "gcs_output_directory; Message: Required field is not set"),
         ({REQUEST: {**asked()[REQUEST], "pipeline_job_id": "x"}}, "must not be set"),
         ({REQUEST: {**asked()[REQUEST], "parent": "here"}}, "is not projects/{project}/locations/{location}"),
+        (
+            {REQUEST: {**asked()[REQUEST], "parent": "projects/../locations/.."}},
+            "is not projects/{project}/locations/{location}",
+        ),
     ],
 )
 def test_a_schedule_is_refused(emulated: Emulated, changes: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -15,8 +16,10 @@ import pytest
 pytest.importorskip("google.cloud.aiplatform_v1")
 
 from trilho.backends.local.store import LocalStore
+from trilho.cli import emulate
 from trilho.errors import Unreachable
 from trilho.pipeline.places import Places
+from trilho.pipeline.workers import Workers
 from trilho.testing.emulator import pubsub
 from trilho.testing.emulator.rules import Rules
 from trilho.testing.emulator.serve import Emulator
@@ -46,6 +49,18 @@ def test_steps_find_the_emulator_and_its_buckets(emulator: Emulator, tmp_path: P
     assert "PUBSUB_EMULATOR_HOST" not in environment
 
 
+def test_what_components_install_is_shared_by_all_projects(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert emulator.places.environments == tmp_path / "root"
+    with Workers(emulator.places, tmp_path / "home") as workers:
+        assert workers._environments._root == tmp_path / "root" / "environments"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert emulate._cache() == tmp_path / "cache" / "trilho"
+    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
+    assert emulate._cache() is None
+
+
 def test_two_buckets_are_there(emulator: Emulator) -> None:
     names = [bucket["name"] for bucket in ask(emulator, "/storage/v1/b?project=trilho-emulated")["items"]]
     assert names == ["trilho-emulated-trilho", "trilho-emulated-vertex-staging-southamerica-east1"]
@@ -55,6 +70,18 @@ def test_an_unknown_method_is_named(emulator: Emulator) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         ask(emulator, "/storage/v1/b/x/lifecycle")
     assert json.load(caught.value)["error"]["message"] == "trilho emulate has no method GET /storage/v1/b/x/lifecycle."
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example:80"}]
+)
+def test_no_web_page_is_answered(emulator: Emulator, headers: dict[str, str]) -> None:
+    address = emulator.environment["STORAGE_EMULATOR_HOST"]
+    asked = urllib.request.Request(f"{address}/apis/v2beta1/healthz", headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(asked)
+    assert caught.value.code == 403
+    assert ask(emulator, "/apis/v2beta1/healthz") == {}
 
 
 class TestLogs:

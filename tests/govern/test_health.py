@@ -54,6 +54,12 @@ def test_a_model_that_is_served_measured_and_quiet_is_healthy() -> None:
     assert found.command is None
 
 
+def test_nothing_is_said_of_labels_before_rows_were_served() -> None:
+    none = LabelStatus(served=0, labelled=0, unknown=0, repeated=0, until=None)
+    found = health(serving().state().model("m"), [], none, endpoint(), None, NOW.isoformat())
+    assert found.sentence.endswith("how well is not known: no labels for this version yet.")
+
+
 def test_without_labels_it_is_grey() -> None:
     found = judged(serving(), [reading(1, None), reading(2, None)])
     assert found.level == "unknown"
@@ -126,6 +132,18 @@ def test_a_failed_run_needs_a_look_even_before_a_first_release() -> None:
     found = health(source.state().model("m"), [], None, None, None, NOW.isoformat())
     assert (found.level, found.sentence) == ("warn", "Nothing serves yet: the newest run, x, failed.")
     assert found.command == "trilho train"
+
+
+def test_a_failed_run_of_another_pipeline_says_nothing_of_the_model() -> None:
+    source = MemorySource()
+    source.write(NOW, r.RunStarted(
+        model="m", run="x", pipeline="nightly", trigger="a person", dataset=None, commit=None, commit_time=None
+    ))  # fmt: skip
+    ended = r.RunEnded(model="m", run="x", state="failed", tasks=tasks(failed="fit-all"), error="no", seconds=1)
+    source.write(NOW, ended)
+    found = health(source.state().model("m"), [], None, None, None, NOW.isoformat())
+    assert (found.level, found.sentence) == ("unknown", "Nothing serves yet: no version is released.")
+    assert found.next == "The first version has to be trained."
 
 
 def test_a_model_nobody_knows_is_grey() -> None:

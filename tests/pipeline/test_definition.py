@@ -40,6 +40,12 @@ def changed(standard):
 
 def broken():
     return 1 / 0
+
+def talking():
+    import atexit
+    print("hello")
+    atexit.register(print, "goodbye")
+    return nightly()
 """
 STEPS = """
 from trilho_runtime.step import In, Model, Out, Table, step
@@ -127,6 +133,10 @@ def test_code_that_fails_is_told_and_asked_again(source: Path) -> None:
         assert told.value.exit_code == 2
         assert told.value.fact.startswith("shop.pipeline:broken fails: ")
         assert told.value.fact.endswith("pipeline.py:19: ZeroDivisionError: division by zero")
+
+
+def test_what_the_code_prints_is_no_definition(source: Path) -> None:
+    assert load(source, "shop.pipeline:talking").name == "nightly"
 
 
 def test_an_interpreter_that_is_not_there_is_told(source: Path) -> None:

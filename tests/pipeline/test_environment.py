@@ -67,7 +67,7 @@ def test_an_environment_is_made_once_and_found_by_others(tmp_path: Path, pip: Pi
     assert pip.calls[0][:3] == [str(bases[0]), "-m", "venv"]
     assert pip.calls[1][-2:] == ["tiny==1.0", "--no-deps"]
     mark = json.loads((python.parents[1] / "ready.json").read_text())
-    assert (mark["installs"], mark["python"]) == (TINY, str(bases[0]))
+    assert (mark["packages"], mark["python"]) == ("tiny==1.0", str(bases[0]))
     again = environments(tmp_path, pip)
     assert again.find(TINY, bases[0]) == python == again.make(TINY, bases)
     assert len(pip.calls) == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.expression import ExpressionError, parse
+from trilho.pipeline.expression import ExpressionError, Untyped, parse, text_of
 
 GIVEN: dict[str, Any] = {
     "n": 3, "x": 0.5, "s": "heads", "t": "it's", "yes": True, "none": None, "list": [1, "b", {"k": 2}], "map": {"a": 1},
@@ -165,3 +165,20 @@ def test_conditions_agree_with_python_on_random_ones() -> None:
     for _ in range(300):
         ours, theirs = grow(4)
         assert parse(ours).holds({}) is eval(theirs), ours
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "holds"),
+    [
+        ("x == 'true'", True, True),
+        ("x == '9'", 9, True),
+        ("x == '9'", 10, False),
+        ("x < '9'", 10, False),
+        ("x > '9'", 10, True),
+        ("x < 'b'", "a", True),
+        ("x == 'a'", 1, False),
+        ("int(x) > 2", 3, True),
+    ],
+)
+def test_an_item_of_unknown_type_is_compared_as_what_it_is_compared_with(text: str, value: object, holds: bool) -> None:
+    assert parse(text).holds({"x": Untyped(text_of(value))}) is holds

@@ -229,7 +229,7 @@ def set_in(of: dict[str, Any], *keys: Any) -> None:
         (lambda d, t: set_in(d, "root", "dag", "outputs", {"parameters": {"o": {"valueFromParameter": {
             "producerSubtask": "nope", "outputParameterKey": "n"}}}}),
          "root: output o: the task 'nope' is not there", None),
-        (lambda d, t: set_in(d, "root", 5), "root is int, and a map is wanted", None),
+        (lambda d, t: set_in(d, "root", 5), "root is a number, and a map is wanted", None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(change: Any, fact: str, hint: str | None) -> None:
@@ -248,7 +248,7 @@ def test_what_is_wrong_is_named(change: Any, fact: str, hint: str | None) -> Non
         ("{", "this is no YAML and no JSON"),
         ("", "0 documents"),
         ("a: 1\n---\nb: 1\n---\nc: 1\n", "3 documents"),
-        ("- 1\n", "the document is list, and a map is wanted"),
+        ("- 1\n", "the document is a list, and a map is wanted"),
     ],
 )
 def test_what_is_no_document_is_said_with_its_file(tmp_path: Path, text: str, fact: str) -> None:

@@ -231,6 +231,12 @@ WRONG: list[tuple[Case, str, str, str]] = [
         "did you mean 'load.table'?",
     ),
     (
+        after_begin("a", "split", table="/data/a.csv"),
+        "unknown task",
+        "task a: table is '/data/a.csv', and there is no task '/data/a'",
+        'p.artifact("NAME", uri="/data/a.csv") is one that is there already',
+    ),
+    (
         after_begin("a", "split", table="load.tabel"),
         "unknown output",
         "task a: table is 'load.tabel', and task load has no output 'tabel'",

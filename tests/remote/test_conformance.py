@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trilho.backends.local.store import LocalStore
-from trilho.core.ports import ArtifactStore, Runner, Scheduler
+from trilho.core.ports import ArtifactStore, NotFound, RemoteJob, Runner, Scheduler
+from trilho.errors import UsageError
 from trilho.pipeline.places import Place, Places
 from trilho.testing import conformance
 
@@ -44,6 +45,19 @@ def test_local_runner(check: conformance.RemoteCheck[Runner], tmp_path: Path) ->
     places = Places(python=python, source=None, folder=tmp_path, platform=python, images={"": Place(python)})
     store = LocalStore(tmp_path / "store")
     check(lambda: LocalRunner(tmp_path / "home", store, places), str(tmp_path / "root"))
+
+
+def test_a_pipeline_that_cannot_be_read_is_no_run_here(tmp_path: Path) -> None:
+    from trilho.backends.local.runner import LocalRunner
+
+    python = Path(sys.executable)
+    places = Places(python=python, source=None, folder=tmp_path, platform=python)
+    runner = LocalRunner(tmp_path / "home", LocalStore(tmp_path / "store"), places)
+    job = RemoteJob(run="r1", model="m", document={"root": {}}, parameters={}, root=str(tmp_path), labels={})
+    with pytest.raises(UsageError, match="this is no pipeline"):
+        runner.submit(job)
+    with pytest.raises(NotFound):
+        runner.status("r1")
 
 
 @pytest.mark.parametrize("check", conformance.RUNNER, ids=conformance.title)

@@ -140,7 +140,7 @@ def test_a_failed_step_speaks_for_itself() -> None:
     assert result.error.fact == ('step second failed: ValueError: no rows\nTraceback\n  File "fit.py", line 3')
     assert result.error.hint == "trilho runs logs r1 second"
     assert [(x["state"], x["reason"]) for x in result.tasks[1:]] == [
-        ("failed", "ValueError: no rows"),
+        ("failed", "step second failed: ValueError: no rows"),
         ("skipped", "second failed"),
     ]
 
@@ -160,6 +160,14 @@ def test_a_task_that_wrote_nothing_has_its_log_asked_for() -> None:
     error = gather(SPEC, status, {}, run="r1", seconds=1.0, log=lambda task: f"of {task}\nlast line\n").result.error
     assert error is not None
     assert error.fact == "step first failed: the container was killed\nof first\nlast line"
+
+
+def test_a_service_that_tells_the_log_itself_is_not_quoted_twice() -> None:
+    told = "step first failed: exit 1\nlast line\nHint: look at the log"
+    status = RemoteStatus(state="failed", tasks=(RemoteTask(name="first", state="failed"),), error=told)
+    error = gather(SPEC, status, {}, run="r1", seconds=1.0, log=lambda _task: "last line\n").result.error
+    assert error is not None
+    assert error.fact == "step first failed: exit 1\nlast line"
 
 
 def test_a_failure_of_no_task_is_the_job_s_own() -> None:
@@ -231,3 +239,74 @@ def test_what_was_not_entered_is_listed_as_skipped() -> None:
         ("second", "skipped", ""),
         ("third", "skipped", "second skipped"),
     ]
+
+
+def test_a_group_s_tasks_need_what_runs_before_it_as_they_do_here() -> None:
+    document = document_of({"split": "true", "score": "true", "pair": "true", "pack": "true"})
+    tasks = document["root"]["dag"]["tasks"]
+    document["components"]["comp-condition-1"] = {
+        "inputDefinitions": {"parameters": {"word": {"parameterType": "STRING"}}},
+        "dag": {"tasks": {"pair": tasks.pop("pair"), "score": tasks.pop("score")}},
+    }
+    del document["components"]["comp-condition-1"]["dag"]["tasks"]["score"]["dependentTasks"]
+    del tasks["pack"]["dependentTasks"]
+    tasks["condition-1"] = {
+        "taskInfo": {"name": "condition-1"},
+        "componentRef": {"name": "comp-condition-1"},
+        "inputs": {"parameters": {"word": {"componentInputParameter": "word"}}},
+        "triggerPolicy": {"condition": "inputs.parameter_values['word'] != ''"},
+        "dependentTasks": ["split"],
+    }
+    tasks["pack"]["dependentTasks"] = ["condition-1"]
+    spec, entered = ir.read(document), {"condition-1/pair": "succeeded", "condition-1/score": "succeeded"}
+    ran = gather(spec, status_of("succeeded", **entered, pack="succeeded", split="succeeded"), {}, run="r", seconds=1)
+    assert [(x["name"], x["needs"]) for x in ran.result.tasks] == [
+        ("split", []),
+        ("condition-1/score", ["split"]),
+        ("condition-1/pair", ["condition-1/score"]),
+        ("pack", ["condition-1/pair"]),
+    ]
+    failed = gather(spec, status_of("failed", split="failed"), {}, run="r", seconds=1).result
+    assert [(x["name"], x["needs"], x["reason"]) for x in failed.tasks[1:3]] == [
+        ("condition-1/score", ["split"], "split failed"),
+        ("condition-1/pair", ["split"], "split failed"),
+    ]
+
+
+def test_values_are_typed_as_they_are_here() -> None:
+    document = document_of({"first": "true"})
+    outputs = {"rows": {"parameterType": "NUMBER_INTEGER"}, "metrics": {"parameterType": "STRUCT"}}
+    document["components"]["comp-first"]["outputDefinitions"] = {"parameters": outputs}
+    told = StepRecord(task="first", state="ran", seconds=1, values={"rows": 7.0, "metrics": {"rows": 7.0, "mae": 0.5}})
+    found = gather(ir.read(document), status_of("succeeded", first="succeeded"), {"first": told}, run="r", seconds=1)
+    assert repr(found.result.values) == repr({"first.rows": 7, "first.metrics": {"rows": 7, "mae": 0.5}})
+
+
+def test_a_task_that_the_service_failed_after_its_last_word_has_failed() -> None:
+    status = RemoteStatus(
+        state="failed", tasks=(RemoteTask(name="first", state="failed", error="its outputs were lost"),)
+    )
+    result = gather(SPEC, status, {"first": OK}, run="r1", seconds=1.0).result
+    assert [(x["state"], x["reason"]) for x in result.tasks[:1]] == [("failed", "its outputs were lost")]
+    assert result.error is not None
+    assert result.error.fact == "step first failed: its outputs were lost"
+
+
+def test_the_outputs_of_others_steps_are_what_the_service_tells() -> None:
+    document = document_of({"first": "true"})
+    document["components"]["comp-first"]["outputDefinitions"] = {
+        "parameters": {"rows": {"parameterType": "NUMBER_INTEGER"}},
+        "artifacts": {"model": {"artifactType": {"schemaTitle": "system.Model", "schemaVersion": "0.0.1"}}},
+    }
+    document["root"]["outputDefinitions"] = document["components"]["comp-first"]["outputDefinitions"]
+    document["root"]["dag"]["outputs"] = {
+        "parameters": {"rows": {"valueFromParameter": {"producerSubtask": "first", "outputParameterKey": "rows"}}},
+        "artifacts": {
+            "model": {"artifactSelectors": [{"producerSubtask": "first", "outputArtifactKey": "model"}]},
+        },
+    }
+    told = RemoteTask(name="first", state="succeeded", values={"rows": 7.0}, artifacts={"model": "gs://b/m"})
+    status = RemoteStatus(state="succeeded", tasks=(told,))
+    found = gather(ir.read(document), status, {}, run="r1", seconds=1.0)
+    assert found.result.outputs == {"rows": 7, "model": {"uri": "gs://b/m", "type": "", "metadata": {}}}
+    assert (found.result.artifacts, found.places) == ({}, {})

@@ -79,6 +79,19 @@ def test_patience_has_an_end(cloud: Cloud) -> None:
     assert caught.value.exit_code == 5
 
 
+def test_a_quota_that_stays_used_up_is_told_as_one(cloud: Cloud) -> None:
+    def call() -> str:
+        raise exceptions.ResourceExhausted("Quota exceeded for create_pipeline_job per minute")
+
+    with pytest.raises(Unreachable) as caught:
+        cloud.call("submitting run r1", call)
+    assert caught.value.fact == (
+        "submitting run r1: a quota or rate limit of project shop is used up: "
+        "Quota exceeded for create_pipeline_job per minute"
+    )
+    assert (caught.value.hint or "").endswith("https://console.cloud.google.com/iam-admin/quotas?project=shop")
+
+
 def test_a_mistake_is_not_tried_again(cloud: Cloud) -> None:
     call, calls = failing(exceptions.InvalidArgument("machine type n9 is unknown"))
     with pytest.raises(TrilhoError, match="submitting: machine type n9 is unknown"):

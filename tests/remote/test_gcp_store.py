@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trilho.backends.gcp.objects import GcsFiles
+from trilho.backends.gcp.objects import GcsFiles, place_within
 from trilho.backends.gcp.store import GcsStore
 from trilho.backends.local.store import LocalStore
 from trilho.core.digest import digest_path
@@ -155,6 +155,13 @@ def test_what_a_step_left_is_fetched_and_verified(bucket: Bucket, tmp_path: Path
         fetch(files, near, f"{bucket.uri}/root/r1/pack/package", "0" * 64)
     with pytest.raises(DataError, match="is not in its bucket"):
         fetch(files, near, f"{bucket.uri}/root/r1/pack/absent", "1" * 64)
+
+
+@pytest.mark.parametrize("name", ["../out", "a/../../out", "/etc/out", ".."])
+def test_an_object_s_name_leads_nowhere_else(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="leads out of its folder"):
+        place_within(tmp_path, name)
+    assert place_within(tmp_path, "a/..b/c") == tmp_path / "a" / "..b" / "c"
 
 
 def test_the_files_of_a_folder_and_no_deeper(bucket: Bucket) -> None:

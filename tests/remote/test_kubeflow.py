@@ -234,6 +234,9 @@ def test_the_token_and_the_namespace_are_sent(monkeypatch: pytest.MonkeyPatch, t
 def test_an_endpoint_that_is_no_address_is_told() -> None:
     with pytest.raises(UsageError, match="the endpoint is 'ftp://host'"):
         KubeflowRunner("ftp://host")
+    with pytest.raises(UsageError, match=r"the endpoint of kfp.example.com names a user or a password") as caught:
+        KubeflowRunner("https://ana:secret@kfp.example.com")
+    assert "secret" not in str(caught.value)
     assert KubeflowRunner("kfp.example.com/").api.endpoint == "https://kfp.example.com"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trilho.core.ports import RemoteStatus
+from trilho.core.ports import NotFound, RemoteStatus
 from trilho.errors import ConfigError, DataError, TrilhoError, Unreachable, UsageError
 from trilho.pipeline import ir
 from trilho.pipeline.gather import StepRecord
@@ -19,7 +19,6 @@ from trilho.remote import (
     cancel_run,
     follow_run,
     log_of,
-    resolve,
     submit,
     submit_training,
     target_of,
@@ -170,6 +169,62 @@ def test_a_submission_whose_answer_was_lost_is_made_again_by_who_follows(project
     assert kinds(project) == TRAINED
 
 
+def test_a_training_whose_upload_was_killed_has_all_of_it_there_before_it_is_submitted(
+    project: Project, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.trains({"mae": 0.25})
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trilho.remote.train.upload", killed)
+        with pytest.raises(Killed):
+            begun(project)
+    (run,) = project.state().runs
+    store = target_of(project, "kubeflow").store
+    dataset = payload(project, "run.started").dataset
+    assert (service.jobs, store.has(dataset)) == ({}, False)
+    assert follow_run(project, run).state == "succeeded"
+    assert (list(service.jobs), store.has(dataset)) == ([run], True)
+
+
+def test_a_run_that_is_being_handed_over_is_cancelled_when_it_is_there(
+    project: Project, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit_job, uploading, go_on = service.submit, threading.Event(), threading.Event()
+
+    def slow(job: Any) -> str:
+        uploading.set()
+        assert go_on.wait(60)
+        return submit_job(job)
+
+    monkeypatch.setattr(service, "submit", slow)
+    submitter = threading.Thread(target=begun, args=(project,))
+    submitter.start()
+    assert uploading.wait(60)
+    (run,) = project.state().runs
+    outcomes: list[Any] = []
+    canceller = threading.Thread(target=lambda: outcomes.append(cancel_run(Project.open(project.folder), run)))
+    canceller.start()
+    canceller.join(0.2)
+    go_on.set()
+    for thread in (submitter, canceller):
+        thread.join(60)
+    assert service.cancelled == {run}
+    assert outcomes[0].error == f"run {run} was cancelled by ana"
+
+
+def test_a_run_whose_job_was_removed_there_can_be_put_to_an_end(project: Project, service: Service) -> None:
+    run = begun(project).run
+    service.jobs.clear()
+    with pytest.raises(NotFound) as caught:
+        follow_run(project, run)
+    assert caught.value.hint == f"was its job removed there? trilho runs cancel {run} puts its end on record"
+    assert cancel_run(project, run).state == "failed"
+    assert project.state().runs[run].state == "failed"
+
+
 def test_a_submission_that_is_refused_has_failed_and_is_on_record(project: Project, service: Service) -> None:
     service.trouble.append(TrilhoError("ana lacks the permission", hint="grant it"))
     with pytest.raises(TrilhoError, match="ana lacks the permission"):
@@ -219,6 +274,8 @@ def test_a_broken_contract_keeps_its_exit_code(project: Project, service: Servic
     )
     outcome = follow_run(project, begun(project).run)
     assert (outcome.error, outcome.hint, outcome.exit_code) == (fact, "correct the data", 3)
+    again = follow_run(project, outcome.run)
+    assert (again.exit_code, again.training.exit_code if again.training else 0) == (3, 3)
     checked = payload(project, "contract.checked")
     assert checked.verdict == "fail"
     assert checked.findings
@@ -311,32 +368,6 @@ def test_an_image_that_only_this_machine_has_is_refused(project: Project, servic
     with pytest.raises(UsageError, match="stands for this machine"):
         submit(project, ir.read(document), {}, target_of(project, "kubeflow"))
     assert kinds(project) == []
-
-
-# ---- environments ----------------------------------------------------------------------------------------------
-
-
-def test_the_environment_that_is_meant(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve(project.settings, "kubeflow")[:2] == ("kubeflow", "cluster")
-    with pytest.raises(ConfigError, match=r'no \[environments.NAME\] has backend = "gcp"'):
-        resolve(project.settings, "vertex")
-    with pytest.raises(ConfigError, match="no environment 'prod' for kubeflow: there are: cluster"):
-        resolve(project.settings, "kubeflow", "prod")
-    with pytest.raises(UsageError, match="--on is 'mars'; allowed: local, vertex, kubeflow"):
-        resolve(project.settings, "mars")
-    monkeypatch.setenv("TRILHO_BUCKET", "gs://elsewhere")
-    assert resolve(project.settings, "kubeflow")[2].bucket == "gs://elsewhere"
-
-
-def test_an_emulator_needs_no_environment(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRILHO_AIPLATFORM", "localhost:1")
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "trilho-emulated")
-    _, name, environment = resolve(project.settings, "vertex")
-    assert (name, environment.project, environment.bucket) == (
-        "emulated",
-        "trilho-emulated",
-        "gs://trilho-emulated-trilho",
-    )
 
 
 def test_a_service_needs_an_image(project: Project, service: Service) -> None:

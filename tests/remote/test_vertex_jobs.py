@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
+from trilho.backends.gcp import logs
 from trilho.backends.gcp.jobs import container_job, job_of, require_id, runtime_values, status_of
 from trilho.backends.gcp.logs import line_of, log_filter
 from trilho.backends.gcp.scheduler import info_of
@@ -120,6 +122,16 @@ def test_tasks_are_named_by_their_groups() -> None:
     assert (status.state, status.ended, status.error) == ("succeeded", True, None)
 
 
+def test_what_a_task_left_is_read_from_its_execution() -> None:
+    execution = v1.Execution(metadata={"input:rows": 3.0, "output:auc": 0.5, "output:sizes": {"rows": 3.0}})
+    model = v1.Artifact(uri="gs://b/model")
+    held = v1.PipelineTaskDetail.ArtifactList(artifacts=[model])
+    (found,) = status_of(
+        job("SUCCEEDED", task(2, "fit", "SUCCEEDED", execution=execution, outputs={"model": held}))
+    ).tasks
+    assert (found.values, found.artifacts) == ({"auc": 0.5, "sizes": {"rows": 3.0}}, {"model": "gs://b/model"})
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
@@ -149,6 +161,20 @@ def test_the_log_of_a_task_is_that_of_its_container_s_job() -> None:
     assert container_job(found, "pack") is None
     assert log_filter("r1", "fit", "77") == 'resource.type="ml_job" AND resource.labels.job_id="77"'
     assert 'resource.labels.pipeline_job_id="r1"' in log_filter("r1", "fit", None)
+
+
+def test_of_a_long_log_the_end_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(_cloud: Any, _filter: str, token: str) -> dict[str, Any]:  # the newest first
+        start = int(token or 0)
+        return {
+            "entries": [{"textPayload": f"line {7000 - start - n}"} for n in range(1000)],
+            **({"nextPageToken": str(start + 1000)} if start < 6000 else {}),
+        }
+
+    cloud: Any = SimpleNamespace(call=lambda _doing, make: make())
+    monkeypatch.setattr(logs, "_page", page)
+    lines = logs.read_log(cloud, "r1", "fit", "77").splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (5000, "line 2001", "line 7000")
 
 
 def test_the_texts_of_log_entries() -> None:

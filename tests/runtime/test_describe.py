@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trilho_runtime.describe import imports_of, look_for, modules, source_files, source_folder
+from trilho_runtime.describe import imports_of, libraries, local_builds, look_for, modules, source_files, source_folder
 
 
 @pytest.fixture
@@ -79,3 +79,22 @@ def test_the_command_prints_json_without_importing(source: Path) -> None:
 
 def test_a_project_without_src_is_its_own_source(tmp_path: Path) -> None:
     assert source_folder(tmp_path) == tmp_path
+
+
+def test_what_was_built_here_counts_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = []
+    for name, record in (
+        ("index", "a.py,sha256=1,1\n"),
+        ("local", "a.py,sha256=1,1\n"),
+        ("local", "a.py,sha256=2,1\n"),
+    ):
+        info = tmp_path / name / "ours-1.0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Ours\nVersion: 1.0\n")
+        (info / "RECORD").write_text(record)
+        if name == "local":
+            (info / "direct_url.json").write_text('{"url": "file:///ours", "dir_info": {}}')
+        with monkeypatch.context() as here:
+            here.setattr(sys, "path", [str(tmp_path / name)])
+            marks.append((libraries()["ours"], local_builds()))
+    assert marks == [("1.0", {}), ("1.0", {"ours": "a.py,sha256=1,1\n"}), ("1.0", {"ours": "a.py,sha256=2,1\n"})]

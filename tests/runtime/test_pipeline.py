@@ -288,7 +288,7 @@ def test_a_projects_function_is_given_the_standard_pipeline(tmp_path: Path) -> N
     ("name", "words"),
     [
         ("broken", "mine.py:15: KeyError: 'x'"),
-        ("nothing", "mine:nothing returned None; a Pipeline is wanted"),
+        ("nothing", "mine.py:17: mine:nothing returned None; a Pipeline is wanted"),
         ("two", "mine:two takes 2 arguments; none is wanted, or one: the standard pipeline"),
         ("changed", "mine:changed takes the standard pipeline, and there is none outside of a trilho project"),
         ("wrong", 'mine.py:23: task a: 5 is no step; a function is wanted, or "package.module:function"'),

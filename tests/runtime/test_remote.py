@@ -71,6 +71,11 @@ STEPS = '''
     @step(side_effect=True)
     def deploy(numbers: In[Table]) -> None:
         _ran()
+
+    @step
+    def count() -> int:
+        _ran()
+        return 7
 '''
 
 
@@ -316,6 +321,17 @@ def test_a_step_that_takes_too_long_is_on_record(service: Service) -> None:
     assert service.do("slow", request, "r1", "--timeout", "1")[0] == 124
     error = service.record("r1", "slow")["error"]
     assert error["fact"] == "it ran for 1 seconds, which is as long as it may"
+
+
+def test_a_step_without_inputs_needs_no_word_of_them(service: Service) -> None:
+    for run, state in (("r1", "ran"), ("r2", "cached")):
+        request = service.request({}, ())
+        del request["inputs"]  # as a service writes it that leaves out what is empty
+        code, said = service.do("count", request, run)
+        assert code == 0, said
+        assert service.output(request)["parameterValues"] == {"output": 7}
+        assert service.record(run, "count")["state"] == state
+    assert service.ran == 1
 
 
 def test_a_side_effect_runs_every_time_and_leaves_no_manifest(service: Service) -> None:

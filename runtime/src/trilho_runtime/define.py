@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import json
 import os
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from trilho_runtime.pipeline import Pipeline, shown
 from trilho_runtime.reference import PipelineError
 from trilho_runtime.step import StepError, load_function, own_frames
+from trilho_runtime.watch import Watch
+
+OURS, IMPORTER = str(Path(__file__).parent), str(Path(importlib.__file__).parent)
+LONGEST = 200  # of a value that is told
 
 
 def define(reference: str, standard: Pipeline | None = None) -> Pipeline:
@@ -26,8 +33,17 @@ def define(reference: str, standard: Pipeline | None = None) -> Pipeline:
     made = function(standard) if wanted else function()
     made = standard if made is None and wanted else made
     if not isinstance(made, Pipeline):
-        raise PipelineError(f"{reference} returned {made!r}; a Pipeline is wanted")
+        if inspect.iscoroutine(made):
+            made.close()  # else it complains of that it was never awaited
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        where = f"{shown({'file': code.co_filename, 'line': code.co_firstlineno})}: " if code is not None else ""
+        raise PipelineError(f"{where}{reference} returned {_short(made)}; a Pipeline is wanted")
     return made
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,32 +52,62 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("function", help="package.module:name")
     parser.add_argument("--path", action="append", default=[], help="a folder to import from; may be repeated")
     parser.add_argument("--standard", type=Path, metavar="FILE", help="the standard pipeline's definition")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after so long, and say where it is")
     given = parser.parse_args(arguments)
     sys.path[:0] = given.path
-    answer = os.dup(1)
-    os.dup2(2, 1)  # what the project prints is no definition
+    answer, watch = os.dup(1), Watch()
+    os.dup2(2, 1)  # what the project prints is no definition, whenever it does
     try:
+        if given.timeout:
+            _limit(given.timeout, given.function)
         standard = json.loads(given.standard.read_text(encoding="utf-8")) if given.standard else None
+        watch.begin()
         made = define(given.function, Pipeline.from_definition(standard) if standard else None)
-    except Exception as error:  # noqa: BLE001  the project's code may raise anything
+        text = json.dumps({**made.definition(), "read": watch.found()}, allow_nan=False)
+    except BaseException as error:  # noqa: BLE001  the project's code may raise anything, and may call exit()
         return _tell(error)
     finally:
-        sys.stdout.flush()
-        os.dup2(answer, 1)
-    print(json.dumps(made.definition(), allow_nan=False))  # noqa: T201
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    with os.fdopen(answer, "w", encoding="utf-8") as handle:
+        handle.write(text + "\n")
     return 0
 
 
-def _tell(error: Exception) -> int:
-    if not isinstance(error, (PipelineError, StepError)):
-        traceback.print_exception(type(error), error, own_frames(error.__traceback__))
-    where = "" if isinstance(error, (PipelineError, StepError)) else f"{_raised_at(error)}{type(error).__name__}: "
-    print(f"{where}{error}", file=sys.stderr)  # noqa: T201
+class _TooLong(BaseException):
+    """The project's code has not said in time which pipeline it is."""
+
+
+def _limit(seconds: float, function: str) -> None:
+    def stop(*_: object) -> None:
+        raise _TooLong(f"{function} did not say within {seconds:g} seconds which pipeline it is")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _tell(error: BaseException) -> int:
+    ours = isinstance(error, (PipelineError, StepError))
+    if not ours and not isinstance(error, (SystemExit, _TooLong)):
+        with suppress(Exception):
+            traceback.print_exception(type(error), error, own_frames(error.__traceback__))
+    said = str(error) if ours else f"{_raised_at(error)}{_in_words(error)}"
+    said = " ".join(said.split())  # in one line, which is the last
+    with suppress(OSError):
+        os.write(2, f"{said}\n".encode(errors="backslashreplace"))
     return 1
 
 
-def _raised_at(error: Exception) -> str:
-    frames = traceback.extract_tb(own_frames(error.__traceback__))
-    ours = str(Path(__file__).parent)
-    own = [frame for frame in frames if not frame.filename.startswith((ours, "<"))]
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it called exit({error.code!r})"
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return said if isinstance(error, _TooLong) else ": ".join(filter(None, (type(error).__name__, said)))
+
+
+def _raised_at(error: BaseException) -> str:
+    """Give the last line of the project's that was under way, or that is no Python."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{shown({'file': error.filename, 'line': error.lineno})}: "
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((OURS, "<", IMPORTER))]
     return f"{shown({'file': own[-1].filename, 'line': own[-1].lineno})}: " if own else ""

@@ -33,14 +33,19 @@ def source_folder(project: Path) -> Path:
 
 def source_files(source: Path) -> Iterator[Path]:
     """Give the files of a source tree in a fixed order: no hidden folders, caches or environments."""
-    for folder, names, files in os.walk(source):
+    for folder, names, files in os.walk(source, followlinks=True):
         here = Path(folder)
-        names[:] = sorted(n for n in names if not _is_left_out(here / n))
+        names[:] = sorted(n for n in names if not _is_left_out(here / n) and not _leads_back(here / n))
         yield from (here / name for name in sorted(files) if not name.startswith(".") and not name.endswith(".pyc"))
 
 
 def _is_left_out(folder: Path) -> bool:
     return folder.name.startswith(".") or folder.name == "__pycache__" or (folder / "pyvenv.cfg").exists()
+
+
+def _leads_back(folder: Path) -> bool:
+    """Say whether a link leads to a folder around it, so that there is no end to it."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def python_files(source: Path) -> Iterator[Path]:
@@ -90,7 +95,10 @@ def look_for(source: Path, reference: str, arguments: int | None = None) -> Foun
         return Found(False, f"no module {module} in {source.name}/", f"{near[0]}:{name}" if near else "")
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError) as error:
+    except SyntaxError as error:
+        place = f"{file.relative_to(source.parent)}:{error.lineno}"
+        return Found(False, f"{module} is not valid Python: {place}: {error.msg}")
+    except ValueError as error:
         return Found(False, f"{module} is not valid Python: {error}")
     defined = _names(tree)
     if name not in defined:
@@ -143,6 +151,14 @@ def libraries() -> dict[str, str]:
 
     found = {d.metadata["Name"].lower(): d.version for d in distributions() if d.metadata["Name"]}
     return {"python": sys.version.split()[0], **dict(sorted(found.items()))}
+
+
+def local_builds() -> dict[str, str]:
+    """Give of every distribution that was not installed from an index what was installed: its version may not tell."""
+    from importlib.metadata import distributions
+
+    built = (d for d in distributions() if d.metadata["Name"] and d.read_text("direct_url.json") is not None)
+    return {d.metadata["Name"].lower(): d.read_text("RECORD") or "" for d in built}
 
 
 def main(arguments: list[str] | None = None) -> int:

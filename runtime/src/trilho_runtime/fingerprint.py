@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trilho_runtime.describe import imports_of, libraries, module_file, source_files
+from trilho_runtime.describe import imports_of, libraries, local_builds, module_file, source_files
 from trilho_runtime.digest import digest_file, digest_json
 from trilho_runtime.reach import Reach, all_digests
 
-SCHEMA = 2
+SCHEMA = 3
+SOURCE = "src"
 EVERYTHING = "*"
 OURS = ("trilho", "trilho_runtime")
 
@@ -54,9 +55,8 @@ def code_digest(source: Path, references: Iterable[str]) -> str:
     references = tuple(references)
     everything = EVERYTHING in references
     parts: dict[str, Any] = all_digests(source) if everything else Reach.of(source, references).digests()
-    return digest_json(
-        parts | {file.relative_to(source).as_posix(): _file_digest(file) for file in package_data(source)}
-    )
+    data = package_data(source, parts)
+    return digest_json(parts | {file.relative_to(source).as_posix(): _file_digest(file) for file in data})
 
 
 def runtime_digest() -> str:
@@ -82,15 +82,24 @@ def closure(source: Path, modules: Iterable[str]) -> set[Path]:
     return reached
 
 
-def package_data(source: Path) -> list[Path]:
-    """Give the files beside the code of packages that are not code: code may read them."""
-    found = [file for file in source_files(source) if file.suffix != ".py"]
-    return [file for file in found if (source / file.relative_to(source).parts[0] / "__init__.py").exists()]
+def package_data(source: Path, code: Iterable[str] = ()) -> list[Path]:
+    """Give the files beside the code of packages that are not code: code may read them.
+
+    A package is a folder with an __init__.py, or one that holds some of `code`; a folder named src is all code.
+    """
+    packages = {file.partition("/")[0] for file in code if "/" in file}
+    found = []
+    for file in source_files(source):
+        first = file.relative_to(source).parts[0]
+        beside = source.name == SOURCE if first == file.name else (source / first / "__init__.py").exists()
+        if file.suffix != ".py" and (beside or first in packages):
+            found.append(file)
+    return found
 
 
 def libraries_digest() -> str:
     """Give the digest of what this interpreter has installed."""
-    return digest_json(libraries())
+    return digest_json([libraries(), local_builds()])
 
 
 def _file_digest(file: Path) -> str:

@@ -91,6 +91,8 @@ def step(function: Any = None, **options: Any) -> Any:
     """
     if function is None:
         return functools.partial(step, **options)
+    if not callable(function):
+        raise TypeError(f"@step is given {function!r} without a name; options are given by name: @step(retries=2)")
     name = function.__name__
     arguments = inspect.signature(function).parameters
     bare = [key for key, argument in arguments.items() if argument.annotation is inspect.Parameter.empty]

@@ -20,13 +20,16 @@ import copy
 import difflib
 import importlib
 import inspect
+import math
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from trilho_runtime.artifact import KINDS, File
+from trilho_runtime.function import OPTIONS as STEP_OPTIONS
 from trilho_runtime.reference import (
     Collected,
     FirstOf,
@@ -48,19 +51,11 @@ __all__ = ["Collected", "FirstOf", "Item", "Param", "Pipeline", "PipelineError",
 SCHEMA = 1
 EXIT = "exit"
 OPTIONS: dict[str, tuple[type, ...]] = {
+    **{name: kinds for name, kinds in STEP_OPTIONS.items() if name not in ("side_effect", "version")},
     "after": (list, tuple),
-    "retries": (int,),
-    "backoff_seconds": (int, float),
-    "backoff_factor": (int, float),
-    "timeout_seconds": (int, float),
-    "cpu": (str, int, float),
-    "memory": (str,),
-    "accelerator": (str,),
-    "accelerators": (int,),
     "cache": (bool,),
     "ignore_failure": (bool,),
     "code": (list, tuple),
-    "uncounted": (list, tuple),
 }
 DEFAULTS: Json = {**dict.fromkeys(OPTIONS), "after": [], "ignore_failure": False}
 Step = str | Callable[..., Any]
@@ -71,8 +66,8 @@ class Pipeline:
 
     def __init__(self, name: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Begin a pipeline; its parameters are each a type, which must be given, or a value, which may be."""
-        self.name = name
         self._at = _place()
+        self.name = _text(name, "a pipeline's name", self._at)
         self._parameters = {key: _parameter(given) for key, given in (parameters or {}).items()}
         self._tasks: list[Json] = []
         self._groups: list[Json] = []
@@ -80,6 +75,7 @@ class Pipeline:
         self._outputs_at: Json = {}
         self._open: list[str] = []
         self._last: dict[str | None, str | None] = {}  # in each block: the chain that an otherwise() would go on with
+        self._unopened: list[_Block] = []
 
     def task(
         self,
@@ -124,38 +120,31 @@ class Pipeline:
 
     def output(self, name: str, of: str | Reference) -> None:
         """Name an output of the pipeline itself: `output("auc", "evaluate.auc")`."""
-        self._outputs[name] = write(Value(of) if isinstance(of, str) else of)
-        self._outputs_at[name] = _place()
+        at = _place()
+        self._outputs[_text(name, "an output's name", at)] = write(Value(of) if isinstance(of, str) else of)
+        self._outputs_at[name] = at
 
-    @contextlib.contextmanager
-    def when(self, condition: object, *, name: str | None = None) -> Iterator[None]:
+    def when(self, condition: object, *, name: str | None = None) -> AbstractContextManager[None]:
         """Open a block whose tasks run if a condition holds."""
-        with self._block("when", name, condition=_condition(condition)):
-            yield
+        return self._block("when", name, condition=_condition(condition))
 
-    @contextlib.contextmanager
-    def otherwise(self, condition: object = None, *, name: str | None = None) -> Iterator[None]:
+    def otherwise(self, condition: object = None, *, name: str | None = None) -> AbstractContextManager[None]:
         """Open the block that follows a when(), for where its condition does not hold and, if given, this one does."""
         chain = self._last.get(self._group)
         asked = None if condition is None else _condition(condition)
-        with self._block("otherwise", name, condition=asked, chain=chain):
-            yield
+        return self._block("otherwise", name, condition=asked, chain=chain)
 
-    @contextlib.contextmanager
-    def each(self, name: str, *, over: object, at_once: int | None = None) -> Iterator[None]:
+    def each(self, name: str, *, over: object, at_once: int | None = None) -> AbstractContextManager[None]:
         """Open a block whose tasks run for each item of a list: `Item(name)` is the one that it is at."""
-        with self._block("each", None, name=name, over=write(over), at_once=at_once):
-            yield
+        at = _place()
+        if at_once is not None and (not isinstance(at_once, int) or isinstance(at_once, bool)):
+            raise PipelineError(f"{shown(at)}: each({name!r}): at_once is {at_once!r}; int is wanted")
+        return self._block("each", None, name=_text(name, "a loop's name", at), over=write(over), at_once=at_once)
 
-    @contextlib.contextmanager
-    def inside(self, name: str) -> Iterator[None]:
+    def inside(self, name: str) -> AbstractContextManager[None]:
         """Open a block again that is there already, to add tasks to it."""
         _find(self._groups, name, "block")
-        self._open.append(name)
-        try:
-            yield
-        finally:
-            self._open.pop()
+        return self._opened("inside", lambda: name)
 
     def replace(self, name: str, step: Step | None = None, /, *, without: Sequence[str] = (), **changes: Any) -> None:
         """Give a task another step, or other arguments and options; `without` names arguments that fall away."""
@@ -181,6 +170,8 @@ class Pipeline:
 
     def definition(self) -> Json:
         """Give the pipeline as data."""
+        for block in self._unopened:
+            raise PipelineError(f"{shown(block.at)}: this block is never opened; `with pipeline.{block.kind}(...):`")
         return copy.deepcopy(
             {
                 "schema": SCHEMA,
@@ -217,19 +208,23 @@ class Pipeline:
         self._tasks.append(task)
         self._last[self._group] = None
 
-    @contextlib.contextmanager
-    def _block(self, kind: str, title: str | None, *, name: str = "", **more: Any) -> Iterator[None]:
-        parent = self._group
-        name = name or title or f"{kind}-{1 + sum(group['kind'] == kind for group in self._groups)}"
-        self._groups.append(_group(name, kind, parent, title=title, **more))
-        chain = name if kind == "when" else more.get("chain")
-        self._last[parent] = chain if more.get("condition") is not None else None
-        self._open.append(name)
-        try:
-            yield
-        finally:
-            self._open.pop()
-            self._last.pop(name, None)
+    def _block(self, kind: str, title: str | None, *, name: str = "", **more: Any) -> _Block:
+        group = _group(name, kind, None, title=title and _text(title, "a block's name", _place()), **more)
+
+        def add() -> str:
+            group["parent"] = parent = self._group
+            group["name"] = name or title or f"{kind}-{1 + sum(one['kind'] == kind for one in self._groups)}"
+            self._groups.append(group)
+            chain = str(group["name"]) if kind == "when" else group["chain"]
+            self._last[parent] = chain if group["condition"] is not None else None
+            return str(group["name"])
+
+        return self._opened(kind, add)
+
+    def _opened(self, kind: str, begin: Callable[[], str]) -> _Block:
+        block = _Block(self, kind, begin)
+        self._unopened.append(block)
+        return block
 
     def _drop_if_empty(self, name: str | None) -> None:
         group = next((group for group in self._groups if group["name"] == name), None)
@@ -241,13 +236,37 @@ class Pipeline:
             self._drop_if_empty(group["parent"])
 
 
+class _Block:
+    """A block that tasks are written into while it is open."""
+
+    def __init__(self, pipeline: Pipeline, kind: str, begin: Callable[[], str]) -> None:
+        self.kind, self.at = kind, _place()
+        self._pipeline, self._begin = pipeline, begin
+
+    def __enter__(self) -> None:
+        if self in self._pipeline._unopened:
+            self._pipeline._unopened.remove(self)
+        self._pipeline._open.append(self._begin())
+
+    def __exit__(self, *_: object) -> None:
+        closed = self._pipeline._open.pop()
+        if self.kind != "inside":
+            self._pipeline._last.pop(closed, None)
+
+
+def _text(given: object, what: str, at: Json) -> str:
+    if not isinstance(given, str):
+        raise PipelineError(f"{shown(at)}: {what} is {given!r}; a text is wanted")
+    return given
+
+
 def _task(name: str, step: Step | None, group: str | None, arguments: Json, options: Json) -> Json:
     at = _place()
+    _text(name, "a task's name", at)
     for key, value in options.items():
-        if value is not None and (
-            not isinstance(value, OPTIONS[key]) or (isinstance(value, bool) and bool not in OPTIONS[key])
-        ):
+        if value is not None and not _is_option(key, value):
             kinds = " or ".join(kind.__name__ for kind in OPTIONS[key])
+            kinds += " of texts" if list in OPTIONS[key] else ""
             raise PipelineError(
                 f"{shown(at)}: task {name}: the option {key} is {value!r}; {kinds} is wanted. For an argument of that "
                 f"name: arguments={{{key!r}: ...}}"
@@ -263,6 +282,14 @@ def _task(name: str, step: Step | None, group: str | None, arguments: Json, opti
         **given,
         "at": at,
     }
+
+
+def _is_option(key: str, value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return list in OPTIONS[key] and all(isinstance(one, str) for one in value)
+    if isinstance(value, bool) and bool not in OPTIONS[key]:
+        return False
+    return isinstance(value, OPTIONS[key]) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _group(name: str, kind: str, parent: str | None, **more: Any) -> Json:

@@ -15,7 +15,15 @@ from trilho_runtime.describe import module_file, python_files
 from trilho_runtime.statements import ALL, Statement, read_statements
 
 LOOKED_UP = {"globals", "vars", "locals"}  # by them a module's names are found at run time
-ANYTHING = {"eval", "exec", "__import__", "runpy"}
+ANYTHING = {"eval", "exec", "__import__"}
+FOUND_BY_NAME = (  # what imports code that is named when it runs
+    "importlib.import_module", "importlib.reload", "importlib.util", "importlib.machinery", "runpy", "pkgutil", "imp",
+    "sys.modules", "builtins.eval", "builtins.exec", "builtins.__import__",
+)  # fmt: skip
+UNPACKED = (  # what makes objects of classes that a file names
+    "pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle.load", "cloudpickle.loads", "dill.load",
+    "dill.loads", "joblib.load", "shelve.open", "pandas.read_pickle", "torch.load",
+)  # fmt: skip
 
 
 @dataclass
@@ -49,7 +57,7 @@ class Reach:
         for name, numbers in self.found.items():
             file, statements = module_file(self.source, name), self._statements(name)
             if file is not None and numbers:
-                chosen = [statements[number].digest for number in sorted(numbers)]
+                chosen = _in_order([statements[number] for number in sorted(numbers)])
                 found[file.relative_to(self.source).as_posix()] = chosen
         return found
 
@@ -92,14 +100,15 @@ class Reach:
                 self._attribute(item.module, ())
         for use in statement.uses:
             names = tuple(use.split("."))
-            if names[0] in ANYTHING or "import_module" in names or names[:2] == ("sys", "modules"):
+            if names[0] in ANYTHING:
                 self.everything = True
             elif names[0] in LOOKED_UP:
                 self._add(module, range(len(self._statements(module))))
-            for item in statement.imports:  # within the statement, as in a function
-                if item.bound == names[0]:
-                    self._attribute(item.module, (*filter(None, [item.attribute]), *names[1:]))
-            self._name(module, names)
+            within = [item for item in statement.imports if item.bound == names[0]]  # as in a function
+            for item in within:
+                self._attribute(item.module, (*filter(None, [item.attribute]), *names[1:]))
+            if not self._name(module, names) and not within:
+                self._outside(use)
 
     def _name(self, module: str, names: tuple[str, ...]) -> bool:
         """Reach what a name is bound to in a module, through its imports too; say whether it is bound there."""
@@ -118,12 +127,48 @@ class Reach:
             return
         self._asked.add((module, names))
         there = self._import(module)
+        if not there:
+            self._outside(".".join((module, *names)))
         inner = f"{module}.{names[0]}" if names else ""
         is_module = bool(inner) and module_file(self.source, inner) is not None
         if is_module:
             self._attribute(inner, names[1:])
         if there and not (names and self._name(module, names)) and not is_module:
             self._add(module, range(len(self._statements(module))))
+            if not names:
+                for inner in self._modules(module):
+                    self._attribute(inner, ())
+
+    def _outside(self, name: str) -> None:
+        """Reach what a library finds in the project by a name that the text does not have."""
+        if _is_one(name, FOUND_BY_NAME):
+            self.everything = True
+        elif _is_one(name, UNPACKED):
+            for module in self._modules(""):
+                classes = [number for number, one in enumerate(self._statements(module)) if one.is_class]
+                if classes:
+                    self._import(module)
+                    self._add(module, classes)
+
+    def _modules(self, package: str) -> list[str]:
+        """Give the modules of the tree that are within a package."""
+        places = (file.relative_to(self.source) for file in python_files(self.source))
+        found = (".".join(place.with_suffix("").parts).removesuffix(".__init__") for place in places)
+        return [module for module in found if module.startswith(f"{package}." if package else "")]
+
+
+def _is_one(name: str, known: tuple[str, ...]) -> bool:
+    """Say whether a dotted name is one that is known, or lies within one, or one within it."""
+    return any(f"{name}.".startswith(f"{one}.") or f"{one}.".startswith(f"{name}.") for one in known)
+
+
+def _in_order(statements: list[Statement]) -> list[str]:
+    """Give the digests of statements; where functions stand makes no difference while no name is bound twice."""
+    names = [name for statement in statements for name in statement.binds]
+    if len(names) > len(set(names)):
+        return [statement.digest for statement in statements]
+    moved = sorted(statement.digest for statement in statements if statement.movable)
+    return [*(statement.digest for statement in statements if not statement.movable), *moved]
 
 
 def all_digests(source: Path) -> dict[str, list[str]]:

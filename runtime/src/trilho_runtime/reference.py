@@ -75,7 +75,7 @@ class Value(Reference):
     """Another task's output: `Value("evaluate.auc")`."""
 
     def __init__(self, of: str) -> None:
-        self.of = of
+        self.of = _named(of, 'Value("TASK.OUTPUT")')
 
     def written(self) -> Json:
         """Give it as a definition has it."""
@@ -86,7 +86,7 @@ class Param(Reference):
     """A parameter of the pipeline: `Param("rows")`."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = _named(name, 'Param("NAME")')
 
     def written(self) -> Json:
         """Give it as a definition has it."""
@@ -97,11 +97,11 @@ class Item(Reference):
     """What a loop is at: `Item("region")`, and of an item that is an object a field, `Item("region")["name"]`."""
 
     def __init__(self, loop: str, path: tuple[str, ...] = ()) -> None:
-        self.loop = loop
+        self.loop = _named(loop, 'Item("LOOP")')
         self.path = path
 
     def __getitem__(self, key: str) -> Item:
-        return Item(self.loop, (*self.path, key))
+        return Item(self.loop, (*self.path, _named(key, f'{self!r}["FIELD"]')))
 
     def __repr__(self) -> str:
         return f"Item({self.loop!r})" + "".join(f"[{key!r}]" for key in self.path)
@@ -115,7 +115,7 @@ class Collected(Reference):
     """An output of a task in a loop, of every turn of it, as a list: `Collected("fit.model")`."""
 
     def __init__(self, of: str) -> None:
-        self.of = of
+        self.of = _named(of, 'Collected("TASK.OUTPUT")')
 
     def written(self) -> Json:
         """Give it as a definition has it."""
@@ -126,7 +126,7 @@ class FirstOf(Reference):
     """The output of whichever branch of a when() and its otherwise() ran: `FirstOf("a.out", "b.out")`."""
 
     def __init__(self, *of: str) -> None:
-        self.of = of
+        self.of = tuple(_named(one, 'FirstOf("TASK.OUTPUT", ...)') for one in of)
 
     def __repr__(self) -> str:
         return f"FirstOf({', '.join(map(repr, self.of))})"
@@ -170,9 +170,15 @@ class Condition:
 
     def __bool__(self) -> bool:
         raise TypeError(
-            "a condition is asked when the pipeline runs: write &, | and ~ with each comparison in parentheses, "
-            "not `and`, `or`, `not` or a < b < c"
+            "a condition is asked when the pipeline runs: write `with p.when(...):`, not `if`; and &, | and ~ with "
+            "each comparison in parentheses, not `and`, `or`, `not` or a < b < c"
         )
+
+
+def _named(given: object, wanted: str) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"{given!r} is no text; {wanted} is wanted")
+    return given
 
 
 def _parts(kind: str, condition: Condition) -> list[Json]:

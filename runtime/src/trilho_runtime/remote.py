@@ -77,10 +77,11 @@ class RemoteStep:
         """Give what the step's result depends on, as it is known where the step runs."""
         code, uncounted = (tuple(filter(None, os.environ.get(name, "").split(","))) for name in NAMES)
         version = os.environ.get("TRILHO_VERSION", "")
-        given = self.request["inputs"].get("artifacts", {})
+        inputs = self.request.get("inputs") or {}  # a service leaves out what is empty
+        given = inputs.get("artifacts", {})
         return step_fingerprint(
             self.reference,
-            self.request["inputs"].get("parameterValues", {}),
+            inputs.get("parameterValues", {}),
             {name: [digest_of(x) for x in artifacts["artifacts"]] for name, artifacts in given.items()},
             self._outputs,
             code=code,

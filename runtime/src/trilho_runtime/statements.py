@@ -23,6 +23,7 @@ HARMLESS = set(  # calls that change nothing but what they give back
     )
 )
 PLAIN_BASES = {"object", "NamedTuple", "TypedDict", "Protocol", "Generic", "ABC", "Exception", "ValueError"}
+SCRIPT = ("__name__ == '__main__'", "'__main__' == __name__")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -47,6 +48,9 @@ class Statement:
     at_import: frozenset[str]  # that it imports when its own module is imported
     acts: bool
     digest: str
+    is_class: bool = False
+    movable: bool = False
+    """Whether it makes no difference where in its module it stands: a function that takes nothing in when defined."""
 
 
 def read_statements(file: Path, module: str) -> tuple[Statement, ...]:
@@ -64,21 +68,40 @@ def _read(file: Path, package: str, _modified: int, _size: int) -> tuple[Stateme
     except (SyntaxError, ValueError):
         none: frozenset[str] = frozenset()
         return (Statement(none, none, (), none, none, True, hashlib.sha256(data).hexdigest()),)
-    return tuple(_statement(node, package) for node in tree.body if not _is_idle(node))
+    own = _own_names(tree, package, file.parents[len(package.split(".")) if package else 0])
+    return tuple(_statement(node, package, own) for node in tree.body if not _is_idle(node))
 
 
-def _statement(node: ast.stmt, package: str) -> Statement:
+def _own_names(tree: ast.Module, package: str, source: Path) -> frozenset[str]:
+    """Give the names that stand for code of the project's: what they do when called, only their code tells."""
+    found = _bound(tree.body)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {item.bound for item in _imports(node, package) if _is_own(source, item.module)}
+    return frozenset(found)
+
+
+def _is_own(source: Path, module: str) -> bool:
+    top = source / module.partition(".")[0]
+    return top.is_dir() or top.with_suffix(".py").is_file()
+
+
+def _statement(node: ast.stmt, package: str, own: frozenset[str]) -> Statement:
     anywhere = [found for found in ast.walk(node) if isinstance(found, (ast.Import, ast.ImportFrom))]
     outside = [found for found in _walk(node, FUNCTIONS) if isinstance(found, (ast.Import, ast.ImportFrom))]
     imports = tuple(item for found in anywhere for item in _imports(found, package))
+    members = {item.bound for found in outside for item in _imports(found, package)} - {ALL}
+    acts = _acts(node, own)
     return Statement(
         binds=frozenset(_bound([node])) | {item.bound for found in outside for item in _imports(found, package)},
-        uses=frozenset(_uses(node)),
+        uses=frozenset(_uses(node)) | (members if isinstance(node, ast.ClassDef) else set()),
         imports=imports,
         modules=frozenset(name for found in anywhere for name in _modules(found, package)),
         at_import=frozenset(name for found in outside for name in _modules(found, package)),
-        acts=_acts(node),
+        acts=acts,
         digest=hashlib.sha256(plain(node).encode()).hexdigest(),
+        is_class=isinstance(node, ast.ClassDef),
+        movable=isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not acts and not _takes_in(node.args),
     )
 
 
@@ -107,8 +130,14 @@ def _is_idle(node: ast.stmt) -> bool:
         return isinstance(node.value, ast.Constant)
     if isinstance(node, ast.ImportFrom):
         return node.module == "__future__"
-    asked = {use.rpartition(".")[2] for use in _uses(node.test)} if isinstance(node, ast.If) else set()
-    return isinstance(node, ast.If) and not node.orelse and bool({"__name__", "TYPE_CHECKING"} & asked)
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return _last(node.test) == "TYPE_CHECKING" or ast.unparse(node.test) in SCRIPT
+
+
+def _takes_in(arguments: ast.arguments) -> bool:
+    given = (*arguments.defaults, *filter(None, arguments.kw_defaults))
+    return not all(isinstance(one, ast.Constant) for one in given)
 
 
 def _walk(node: ast.AST, stop: tuple[type[ast.AST], ...]) -> Iterator[ast.AST]:
@@ -223,35 +252,37 @@ def _base(node: ast.ImportFrom, package: str) -> str:
     return ".".join(filter(None, (start, node.module)))
 
 
-def _acts(node: ast.stmt) -> bool:
+def _acts(node: ast.stmt, own: frozenset[str]) -> bool:
     """Say whether a statement does more than bind names when it runs, or may: a call, a decorator, a base class."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return any(alias.name == ALL for alias in node.names)
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return _calls(node.args) or not all(map(_is_harmless, node.decorator_list))
+        return _calls(node.args, own) or not all(_is_harmless(x, own) for x in node.decorator_list)
     if isinstance(node, ast.ClassDef):
         bases = [_last(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
         strange = set(bases) - PLAIN_BASES or any(keyword.arg != "total" for keyword in node.keywords)
-        return bool(strange) or not all(map(_is_harmless, node.decorator_list)) or any(map(_acts_in_class, node.body))
-    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        harmless = all(_is_harmless(x, own) for x in node.decorator_list)
+        return bool(strange) or not harmless or any(_acts_in_class(x, own) for x in node.body)
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         plain_ = all(isinstance(x, (ast.Name, ast.Tuple, ast.List, ast.Starred, ast.Store, ast.Load))
                      for target in targets for x in ast.walk(target))  # fmt: skip
-        return not plain_ or _calls(node)
+        return not plain_ or _calls(node, own)
     return not isinstance(node, (ast.Pass, ast.Global)) and type(node).__name__ != "TypeAlias"
 
 
-def _acts_in_class(node: ast.stmt) -> bool:
-    return not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and _acts(node)
+def _acts_in_class(node: ast.stmt, own: frozenset[str]) -> bool:
+    return not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and _acts(node, own)
 
 
-def _calls(node: ast.AST) -> bool:
+def _calls(node: ast.AST, own: frozenset[str]) -> bool:
     calls = (x for x in _walk(node, FUNCTIONS) if isinstance(x, (ast.Call, ast.Await, ast.Yield)))
-    return any(not (isinstance(call, ast.Call) and _is_harmless(call)) for call in calls)
+    return any(not (isinstance(call, ast.Call) and _is_harmless(call, own)) for call in calls)
 
 
-def _is_harmless(node: ast.AST) -> bool:
-    return _last(node.func if isinstance(node, ast.Call) else node) in HARMLESS
+def _is_harmless(node: ast.AST, own: frozenset[str]) -> bool:
+    called = node.func if isinstance(node, ast.Call) else node
+    return _last(called) in HARMLESS and _chain(called).partition(".")[0] not in own
 
 
 def _last(node: ast.AST) -> str:

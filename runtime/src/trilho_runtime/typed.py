@@ -36,8 +36,29 @@ def convert(value: Any, annotation: Any, what: str) -> Any:
         return value
     for kind in kinds:
         if fits(value, kind):
-            return kind(value) if kind in (int, float) else value
+            return kind(value) if kind in (int, float) else _with_numbers(value, annotation)
     raise ValueTypeError(f"{what} is {value!r}; {describe_type(annotation)} is wanted")
+
+
+def _with_numbers(value: Any, annotation: Any) -> Any:
+    """Give what a list or an object holds as its type asks for it; what is of another type is left as it is.
+
+    >>> convert([5, 0.5], list[float], "scores"), convert({"a": 5.0}, dict[str, int], "sizes")
+    ([5.0, 0.5], {'a': 5})
+    """
+    options = typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else (annotation,)
+    wanted = next((x for x in options if typing.get_origin(x) is type(value)), None)
+    inner = typing.get_args(wanted)[-1] if wanted is not None else None
+    kind: Any = typing.get_origin(inner) or inner
+
+    def one(item: Any) -> Any:
+        if kind in KINDS and fits(item, kind):
+            return kind(item) if kind in (int, float) else _with_numbers(item, inner)
+        return item
+
+    if kind not in KINDS:
+        return value
+    return {key: one(item) for key, item in value.items()} if isinstance(value, dict) else [one(x) for x in value]
 
 
 def fits(value: Any, kind: type) -> bool:

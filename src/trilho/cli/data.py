@@ -60,7 +60,8 @@ def add_to(app: typer.Typer) -> None:
             _to_tfx(here, path, to_tfx, force)
             return
         if path.exists() and not force:
-            raise UsageError(f"{path} is there already", hint=here.command("trilho data contract --force"))
+            again = f"trilho data contract{f' --from-tfx {from_tfx}' if from_tfx is not None else ''} --force"
+            raise UsageError(f"{path} is there already", hint=here.command(again))
         left: list[str] = []
         if from_tfx is not None:
             text, left = _from_tfx(from_tfx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -153,12 +154,22 @@ def _places(here: Session, images: list[str], *, install: bool) -> Places:
     if here.folder is None and not (base / "trilho.toml").exists():
         python = Path(shutil.which("python3") or sys.executable)
         return Places(python=python, source=None, folder=Path.cwd(), platform=Path(sys.executable), images=named,
-                      install=install)  # fmt: skip
+                      install=install, environments=_cache())  # fmt: skip
     project = here.project
     return Places(
         python=project.python, source=project.source, folder=project.folder, platform=Path(sys.executable),
-        images={**_own_images(here), **named}, install=install,
+        images={**_own_images(here), **named}, install=install, environments=project.home,
     )  # fmt: skip
+
+
+def _cache() -> Path | None:
+    """Give the user's cache, which outlives an emulator: pip needs long for what was there before. None without one."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trilho"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _own_images(here: Session) -> dict[str, Place]:

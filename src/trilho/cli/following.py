@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STYLES = {"running": "cyan", "succeeded": "green", "cached": "green", "failed": "red bold", "cancelled": "yellow"}
 WORDS = {"succeeded": "ran"}
 INTERRUPTED = 130
+NAMES = 24  # how wide the column of names is at least: tasks are listed as they begin
 
 
 class Display:
@@ -53,9 +54,11 @@ class Display:
 
         if self._live is not None:
             self._live.update(self.table(run, status))
+        wide = max(NAMES, *(len(task.name) for task in status.tasks), 0)
         for task in changes(self._last, status):
             if task.state != "skipped" and (self._live is None or task.state != "running"):
-                self.say(f"  {task.name:<24} {WORDS.get(task.state, task.state):<10} {_seconds(task.seconds)}".rstrip())
+                word = WORDS.get(task.state, task.state)
+                self.say(f"  {task.name:<{wide}} {word:<10} {_seconds(task.seconds)}".rstrip())
         self._last = status
 
     def say(self, line: str) -> None:

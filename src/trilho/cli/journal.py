@@ -122,6 +122,9 @@ def gist(record: Record) -> str:
     data: dict[str, Any] = record.data
     parts = [f"version {data['version']}" if "version" in data else "", str(data.get("run") or "")]
     parts.append(f"{data['rows']:,} rows" if "rows" in data else "")
+    if "pipeline" in data:
+        runner = data.get("runner") or "local"
+        parts.append(f"{data['pipeline']}{f' on {runner}' if runner != 'local' else ''}")
     for name in (
         "verdict",
         "state",

@@ -11,6 +11,7 @@ from trilho.cli.session import Session, group, verb
 from trilho.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from trilho.core.records import TaskResult
@@ -93,7 +94,8 @@ def _add_compile(pipeline: typer.Typer) -> None:
         here.say(f"Compiled {compiled.name}: {tasks} task{'s' if tasks != 1 else ''} in {compiled.image}")
         found = {"pipeline": compiled.name, "file": str(out) if out else None, "tasks": tasks, "image": compiled.image}
         spec = {} if out else {"spec": compiled.document}
-        next_ = "trilho train" if site.trains(define) else f"trilho pipeline run {out or define}".rstrip()
+        asked = f"trilho pipeline run {out or define}".rstrip() + _asked(compiled.document)
+        next_ = "trilho train" if site.trains(define) else asked
         here.done(next_, **found, warnings=_said(compiled), **spec)
 
 
@@ -122,6 +124,7 @@ def _add_run(pipeline: typer.Typer) -> None:
         if site.trains(file):
             raise UsageError("the project's pipeline is its training, which has more to it", hint="trilho train")
         spec = _spec(here, site, file)
+        wide = _width(spec)
         run_id, result = site.run(
             spec,
             parameters_of(spec, param),
@@ -129,7 +132,7 @@ def _add_run(pipeline: typer.Typer) -> None:
             cache=not no_cache,
             resume=resume or None,
             timeout=_seconds(timeout),
-            on_task=lambda task: here.say(_line(task)),
+            on_task=lambda task: here.say(_line(task, wide)),
             say=here.say,
         )
         _report(here, site, run_id, result, file)
@@ -199,7 +202,13 @@ def _add_services(pipeline: typer.Typer) -> None:
             return
         if not cron:
             raise UsageError("--cron is missing: when is it to run?", hint="--cron '0 3 * * 1' is Mondays at 03:00")
-        spec = _spec(here, _site(here), file, target.environment.image)
+        site = _site(here)
+        if site.trains(file):
+            raise UsageError(
+                "the project's pipeline is its training, which versions its data here before it starts",
+                hint=f"trilho train {place}, at set times by this machine's cron",
+            )
+        spec = _spec(here, site, file, target.environment.image)
         zone = timezone or here.project.settings.timezone
         given = parameters_of(spec, param)
         made = create_schedule(target, spec, given, name=name or spec.name, cron=cron, timezone=zone)
@@ -236,6 +245,12 @@ def _spec(here: Session, site: Site, file: str, image: str | None = None) -> Spe
     return read(site.compile(file or None, image).document)
 
 
+def _asked(document: Mapping[str, Any]) -> str:
+    """Write the parameters that a run has to be given."""
+    declared = document["root"].get("inputDefinitions", {}).get("parameters", {})
+    return "".join(f" --param {name}=..." for name, kind in declared.items() if not kind.get("isOptional"))
+
+
 def _said(compiled: Compiled) -> list[str]:
     return [f"{one}" + (f"; {one.hint}" if one.hint else "") for one in compiled.warnings]
 
@@ -267,13 +282,20 @@ def _seconds(text: str) -> timedelta | None:
     return found
 
 
-def _line(task: TaskResult) -> str:
+def _width(spec: Spec) -> int:
+    """Give how wide the column of names is: the longest task's, with an item's number for each loop that it is in."""
+    loops = [name for name, task in spec.walk() if task.loop is not None]
+    names = [(name, sum(name.startswith(f"{loop}/") for loop in loops)) for name, _ in spec.walk()]
+    return min(WIDTH, max((len(name) + 2 * nested for name, nested in names), default=0))
+
+
+def _line(task: TaskResult, wide: int) -> str:
     from trilho.govern.wording import reason
 
     seconds = f"{task['seconds']:.2f} s" if task["state"] == "ran" else ""
     why = reason(task["reason"]) if task["state"] in ("skipped", "failed") else ""
     why = why if len(why) <= WIDTH else f"{why[:WIDTH]}..."
-    return f"  {task['name']:<28} {task['state']:<8} {seconds or why}".rstrip()
+    return f"  {task['name']:<{wide}}  {task['state']:<8} {seconds or why}".rstrip()
 
 
 def _report(here: Session, site: Site, run: str, result: RunResult, file: str) -> None:

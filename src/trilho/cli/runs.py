@@ -150,8 +150,12 @@ def _texts(here: Session, run: Run, task: str) -> dict[str, str]:
     for path in sorted(folder.rglob("*.log")):
         name = path.relative_to(folder).with_suffix("").as_posix()
         texts[name] = here.project.tail_log(run.id, name)
+    if not texts and run.runner != "local" and run.tasks:
+        hint = here.command(f"trilho runs logs {run.id} {run.tasks[-1]['name']}")
+        raise UsageError(f"what run {run.id} printed is kept on {run.runner}, a log for each task", hint=hint)
     if not texts:
-        raise UsageError(f"run {run.id} kept no output: its tasks were not run again", hint=here.command("trilho runs"))
+        why = "its tasks were not run again" if run.tasks else "none of its tasks began"
+        raise UsageError(f"run {run.id} kept no output: {why}", hint=here.command(f"trilho runs show {run.id}"))
     return texts
 
 

@@ -72,8 +72,10 @@ class Pages:
         found = views.find_run(self.source.state(), run)
         if found is None or task not in {known["name"] for known in found[1].tasks}:
             return None
-        text = self.source.tail_log(run, task)
-        return self._render("log.html", False, self.clock(), model=found[0].name, run=run, task=task, text=text)
+        text, runner = self.source.tail_log(run, task), found[1].runner
+        return self._render(
+            "log.html", False, self.clock(), model=found[0].name, run=run, task=task, text=text, runner=runner
+        )
 
     def incident(self, incident: str, fragment: bool = False, done: bool = False) -> str | None:
         """Render one incident."""

@@ -27,10 +27,11 @@ def timeline(model: ModelState, most: int = 60) -> list[Event]:
 
 def _training(model: ModelState) -> Iterator[Event]:
     for run in model.runs.values():
+        called = f"Run {run.id}" if run.trains else f"Run {run.id} of {run.pipeline}"
         if run.state == "failed" and run.ended:
-            yield Event(run.ended, "failed", f"Run {run.id} failed: {_first_line(run.error)}", f"/runs/{run.id}")
+            yield Event(run.ended, "failed", f"{called} failed: {_first_line(run.error)}", f"/runs/{run.id}")
         elif run.state == "running":
-            yield Event(run.started, "run", f"Run {run.id} started", f"/runs/{run.id}")
+            yield Event(run.started, "run", f"{called} started", f"/runs/{run.id}")
     for version in model.versions.values():
         value = version.metrics.get(version.metric)
         known = "" if value is None else f": {metric_name(version.metric)} {number(value)} on held-out rows"

@@ -4,7 +4,7 @@ that keep a stage from knowing a backend."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -58,6 +58,9 @@ class ArtifactStore(Protocol):
 
     def use(self, digest: str) -> bool:
         """Say whether an artifact is there, and keep what frees old artifacts away from it as if it were new."""
+
+    def discard(self, digest: str) -> None:
+        """Forget the copy on this machine of an artifact: its content is no longer what the digest names."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,10 @@ class RemoteTask:
     state: RemoteTaskState
     seconds: float = 0.0
     error: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Its output values, by name, where the service tells them."""
+    artifacts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The URIs of its output artifacts, by name, where the service tells them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,11 @@ class Run:
     runner: str = "local"
     place: str | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether it is the standard training, which says something of the model; other pipelines do not."""
+        return self.pipeline == "train"
+
 
 @dataclass(frozen=True)
 class Rollout:

@@ -68,6 +68,7 @@ def read_schema(text: str) -> tuple[Contract, list[str]]:
         columns[name] = _column(feature, domains)
         left += [f"{name}: not kept: {words}" for field, words in UNSAID.items() if field in feature]
         left += _partly_present(name, feature)
+        left += _unknown(name, feature, domains)
     rows = _one(_message(schema, "dataset_constraints"), "min_examples_count")
     table = TableRule(min_rows=int(rows)) if rows else TableRule()
     return Contract(table=table, columns=columns), left
@@ -105,6 +106,14 @@ def _partly_present(name: str, feature: Mapping[str, Any]) -> Iterator[str]:
     share = _one(_message(feature, "presence"), "min_fraction") or 0
     if 0 < share < 1:
         yield f"{name}: not kept: it must be there in {share:.0%} of the rows"
+
+
+def _unknown(name: str, feature: Mapping[str, Any], domains: Mapping[Any, Message]) -> Iterator[str]:
+    kind, domain = _kind(feature), _one(feature, "domain")
+    if kind and kind not in (*KINDS, "TYPE_UNKNOWN"):
+        yield f"{name}: not kept: its type {kind}, which no schema has"
+    if domain is not None and domain not in domains:
+        yield f"{name}: not kept: its domain {domain!r}, which is not in the schema"
 
 
 def _column(feature: Mapping[str, Any], domains: Mapping[Any, Message]) -> ColumnRule:

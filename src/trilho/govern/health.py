@@ -161,7 +161,9 @@ def _measured(
 ) -> Check:
     last = measured(mine)
     if last is None:
-        some = f"; {percent(labels.labelled, labels.served)} of all served rows are labelled" if labels else ""
+        some = ""
+        if labels and labels.served:
+            some = f"; {percent(labels.labelled, labels.served)} of all served rows are labelled"
         few = "too few" if any(x.labelled for x in mine) else "no"
         return Check("Quality", "unknown", f"{few} labels for this version yet{some}")
     text = f"{measurement(last)} over {window(last.window_start, last.window_end)}"
@@ -184,7 +186,7 @@ def _drift(mine: Sequence[Reading]) -> Check:
 
 
 def _training(model: ModelState) -> list[Check]:
-    last = next(reversed(model.runs.values()), None)
+    last = next((run for run in reversed(model.runs.values()) if run.trains), None)
     failed = last is not None and last.state == "failed"
     return [Check("Training", "warn", f"the newest run, {last.id}, failed")] if last is not None and failed else []
 

@@ -43,9 +43,10 @@ def outlook(
     if waiting is not None:
         return _judged(waiting, settings)
     if model.champion is None:
-        tried = "When what failed is put right, the next run resumes there." if model.runs else ""
+        trained = any(run.trains for run in model.runs.values())
+        tried = "When what failed is put right, the next run resumes there." if trained else ""
         return Outlook(tried or "The first version has to be trained.", "trilho train")
-    newest = next(reversed(model.runs.values()), None)
+    newest = next((run for run in reversed(model.runs.values()) if run.trains), None)
     if newest is not None and newest.state == "failed":
         text = "When what failed is put right, the next run resumes there; the champion keeps serving."
         return Outlook(text, f"trilho runs show {newest.id}")

@@ -7,7 +7,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from trilho.pipeline.modules import Definitions, parse_text
+from trilho.pipeline.modules import DEPTH, Definitions, parse_text
 from trilho_runtime.typed import KINDS, fits
 
 ARTIFACTS = ("in", "out")
@@ -29,6 +29,8 @@ class Read:
     role: Literal["in", "out", "parameter"] = "parameter"
     type: str = ""
     """An artifact's kind, or a value's type."""
+    element: str = ""
+    """What is in a list, where it says so."""
     is_list: bool = False
     is_optional: bool = False
     problem: str = ""
@@ -40,7 +42,7 @@ class Read:
         return self.is_optional if value is None else fits_type(value, self.type)
 
 
-def read_annotation(node: ast.expr | None, definitions: Definitions) -> Read:
+def read_annotation(node: ast.expr | None, definitions: Definitions, depth: int = DEPTH) -> Read:
     """Read an argument's annotation; a name that stands for another type is followed."""
     if node is None:
         return Read("", problem="has no type")
@@ -48,7 +50,7 @@ def read_annotation(node: ast.expr | None, definitions: Definitions) -> Read:
         node = parse_text(node.value) or node
     written = ast.unparse(node)
     if (options := _alternatives(node, definitions)) is not None:
-        return _optional(written, options, definitions)
+        return _optional(written, options, definitions, depth)
     name = _name(node, definitions)
     inner = node.slice if isinstance(node, ast.Subscript) else None
     for home in HOMES:
@@ -56,14 +58,15 @@ def read_annotation(node: ast.expr | None, definitions: Definitions) -> Read:
             return _artifact(written, ROLES[name.removeprefix(home)], inner, definitions)
     plain = OLD.get(name, name)
     if plain == "list" and inner is not None:
-        element = read_annotation(inner, definitions)
+        element = read_annotation(inner, definitions, depth)
         if element.role == "in" and not element.problem and not element.is_list:
             return replace(element, written=written, is_list=True)
+        return Read(written, type=plain, element=element.type if not element.is_optional else "")
     if plain in PLAIN:
         return Read(written, type=plain)
     found = definitions.definition(node) if isinstance(node, (ast.Name, ast.Attribute)) else None
-    if found is not None and isinstance(found.node, ast.expr):
-        return replace(read_annotation(found.node, found.definitions), written=written)
+    if found is not None and isinstance(found.node, ast.expr) and depth:
+        return replace(read_annotation(found.node, found.definitions, depth - 1), written=written)
     return _unsupported(written, name)
 
 
@@ -92,9 +95,9 @@ def _alternatives(node: ast.expr, definitions: Definitions) -> list[ast.expr] | 
     return None
 
 
-def _optional(written: str, options: list[ast.expr], definitions: Definitions) -> Read:
+def _optional(written: str, options: list[ast.expr], definitions: Definitions, depth: int) -> Read:
     given = [node for node in options if not (isinstance(node, ast.Constant) and node.value is None)]
-    reads = [read_annotation(node, definitions) for node in given]
+    reads = [read_annotation(node, definitions, depth) for node in given]
     if len(reads) != 1:
         return Read(written, problem=f"is {written}; a value is of one type, or of one type or None")
     if reads[0].role in ARTIFACTS:
@@ -116,7 +119,7 @@ def _artifact(written: str, role: Literal["in", "out"], inner: ast.expr | None, 
     return Read(written, role, problem=f"is {written}; {KIND_WORDS}", hint="", near=close[0] if close else "")
 
 
-def _kind(node: ast.expr, definitions: Definitions) -> str:
+def _kind(node: ast.expr, definitions: Definitions, depth: int = DEPTH) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         node = parse_text(node.value) or node
     name = definitions.resolve(node)
@@ -124,8 +127,8 @@ def _kind(node: ast.expr, definitions: Definitions) -> str:
         if name.startswith(home):
             return name.removeprefix(home)
     found = definitions.definition(node) if isinstance(node, (ast.Name, ast.Attribute)) else None
-    if found is not None and isinstance(found.node, ast.expr):
-        return _kind(found.node, found.definitions)
+    if found is not None and isinstance(found.node, ast.expr) and depth:
+        return _kind(found.node, found.definitions, depth - 1)
     return ""
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trilho.core.digest import digest_json, digest_path
+from trilho.core.digest import digest_json, digest_path, files_of
 from trilho.core.ports import ArtifactStore
 from trilho.pipeline.places import Places
 
+Looks = dict[Path, tuple[int, int, int]]
+"""What files look like from outside: what has another number, size or time may have another content."""
 MARK = "trilho_digest"  # in the metadata of what a step left beside a service: what hashing it would give
 
 
@@ -88,6 +90,24 @@ class Keeping:
         """Give where an artifact lies on this machine, if it can."""
         return None if artifact.uri == "" else self.places.local(artifact.uri)
 
+    def look(self, artifacts: Iterable[Artifact]) -> dict[str, Looks]:
+        """See what those of the store look like, before a step is given them."""
+        return {str(one.digest): _looks(self.store.path(str(one.digest))) for one in artifacts if one.stored}
+
+    def spoiled(self, before: Mapping[str, Looks]) -> list[str]:
+        """Give the digests of those that a step changed, which are forgotten; files that it only added are removed."""
+        found = []
+        for digest, looked in before.items():
+            path = self.store.path(digest) if self.store.has(digest) else None
+            looks = _looks(path) if path is not None else {}
+            for added in set(looks) - set(looked):
+                added.unlink(missing_ok=True)
+            same = {name: looks.get(name) for name in looked} == looked
+            if path is None or not (same or digest_path(path) == digest):  # who uses it gives it a new time
+                self.store.discard(digest)
+                found.append(digest)
+        return found
+
     def found(self, kept: Mapping[str, Any]) -> Artifact | None:
         """Find again what a manifest names; None where it is not what it was."""
         artifact = Artifact(
@@ -136,6 +156,11 @@ class Keeping:
     def _at_home(self, artifact: Artifact) -> Artifact:
         path = self.store.path(str(artifact.digest))
         return replace(artifact, uri=str(path / artifact.member if artifact.member else path))
+
+
+def _looks(path: Path) -> Looks:
+    stats = {file: file.stat() for file in (files_of(path) if path.is_dir() else [path])}
+    return {file: (found.st_ino, found.st_size, found.st_mtime_ns) for file, found in stats.items()}
 
 
 def _listed(folder: Path) -> Iterable[Path]:

@@ -17,6 +17,11 @@ PYTHON = re.compile(r"python(3(\.\d+)?)?")
 SHELLS = ("sh", "bash", "dash")
 STEP_MODULE = "trilho_runtime.step"
 KFP_EXECUTOR = re.compile(r"-m\s+(kfp(?:\.\w+)*\.executor_main)\b")
+EPHEMERAL = re.compile(
+    r'program_path=\$\(mktemp -d\) printf "%s" "\$0" > "\$program_path/ephemeral_component\.py" '
+    r"(?:_KFP_RUNTIME=true )?python3 -m (kfp(?:\.\w+)*\.executor_main) "
+    r'--component_module_path "\$program_path/ephemeral_component\.py" "\$@"'
+)
 PIP = re.compile(r"(?:^|[\s;&|(/'\"])(?:pip3?|pip3?\.\d+|uv\s+pip)['\"]?\s+install\b|-m\s+pip\s+install\b")
 KEYWORDS = frozenset({"if", "then", "else", "elif", "fi", "!", "do", "done", "{", "}"})
 HARMLESS = frozenset({"[", "test", "true", ":", "command", "mktemp", "set"})
@@ -82,6 +87,14 @@ def read_command(words: Sequence[str]) -> Command:
     if installs or executor is not None:
         return Component(rest, executor[1] if executor is not None else "", installs)
     return Plain(words, _calls_pip(words))
+
+
+def ephemeral(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]] | None:
+    """Give the module, the source and the arguments of a component's function, where its words are the SDK's own."""
+    if len(words) < 4 or not _is_script(words):
+        return None
+    found = EPHEMERAL.fullmatch(" ".join(words[2].split()))
+    return (found[1], words[3], tuple(words[4:])) if found is not None else None
 
 
 def is_python(word: str) -> bool:

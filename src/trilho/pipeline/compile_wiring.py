@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trilho.pipeline.compile_scopes import HANDED, Channel, Nesting, Scope, key_of
-from trilho.pipeline.definition import IMPORTED, Definition, GraphError
+from trilho.pipeline.definition import IMPORTED, Definition, GraphError, comparisons_in, references_in
 from trilho.pipeline.interface import StepInterface
 
 TYPES = {
@@ -66,7 +67,7 @@ class Wiring:
         if "collected" in value:
             return self._collected(value["collected"], scope, where)
         if "first_of" in value:
-            return self._first_of(tuple(value["first_of"]), where)
+            return self._first_of(tuple(value["first_of"]), scope, where)
         return self._output(value["ref"], scope, where)
 
     def made(self, reference: str) -> tuple[Channel, Scope]:
@@ -107,9 +108,7 @@ class Wiring:
             found = passed.hand_up(found, name, collected=passed.kind != "exit")
         return found
 
-    def _first_of(self, references: tuple[str, ...], where: str) -> Channel:
-        if references in self._firsts:
-            return self._firsts[references]
+    def _first_of(self, references: tuple[str, ...], scope: Scope, where: str) -> Channel:
         made = [self.made(reference) for reference in references]
         around = _chain_around([at for _, at in made])
         if around is None:
@@ -117,6 +116,15 @@ class Wiring:
                 f"{where} takes the first of {', '.join(references)}, which are no branches of one chain",
                 hint="FirstOf joins tasks of a when() and of its otherwise()",
             )
+        assert around.parent is not None
+        seen = self._firsts.get(references) or self._joined(references, made, around)
+        for passed in _way_out(around.parent, scope):
+            if passed.kind != "exit":
+                raise GraphError(f"{where} takes the first of {', '.join(references)}, made within {passed.name}")
+            seen = passed.hand_up(seen, HANDED + seen.full)
+        return seen
+
+    def _joined(self, references: tuple[str, ...], made: list[tuple[Channel, Scope]], around: Scope) -> Channel:
         lifted = []
         for found, at in made:
             for passed in _way_out(at, around):
@@ -139,14 +147,29 @@ class Wiring:
         over = self.over(loop)
         if isinstance(over, list):
             return Channel(name=loop.item, type=_type_of_all(over), loop=loop.key)
-        found = self._consumed_as(str(loop.group.name if loop.group else ""), ())
-        return Channel(
+        item = Channel(
             name=f"{over.name}-loop-item",
-            type=over.type if over.is_artifact else found,
+            type=over.type if over.is_artifact else self._item_type(loop),
             producer=over.producer,
             is_artifact=over.is_artifact,
             loop=loop.key,
         )
+        around = [self.item(one.group.name) for one in loop.path()[:-1] if one.kind == "each" and one.group is not None]
+        taken = sum(one.handed.startswith(item.handed) for one in around)  # loops over the same list, one in the other
+        return replace(item, name=f"{item.name}-{taken + 1}") if taken else item
+
+    def _item_type(self, loop: Scope) -> str:
+        """Give the type of a loop's item: as the list's maker declares it, else as its readers take it."""
+        assert loop.group is not None
+        over = loop.group.over or {}
+        reference = next(iter(references_in(over)), "")
+        interface = self.interfaces.get(str(self.tasks[reference.partition(".")[0]].step)) if reference else None
+        if interface is not None:
+            held = interface.values if "collected" in over else interface.elements
+            declared = held.get(reference.partition(".")[2])
+            if declared is not None:
+                return parameter_type(declared)
+        return self._consumed_as(loop.group.name, ())
 
     def over(self, loop: Scope) -> Channel | list[Any]:
         """Give what a loop goes over: a list that is written out, or the channel of one."""
@@ -182,7 +205,21 @@ class Wiring:
                     return parameter_type(interface.parameters[name].type)
                 if not path:
                     return "STRUCT"
-        return "STRING"
+        return self._compared_as(group, path) or "STRING"
+
+    def _compared_as(self, group: str, path: tuple[str, ...]) -> str:
+        """Give the type of what a loop's item is compared with."""
+        for block in self.definition.groups:
+            for one in comparisons_in(block.condition or {}):
+                for side, other in ((one["left"], one["right"]), (one["right"], one["left"])):
+                    if side.get("item") != group or tuple(side.get("path") or ()) != path:
+                        continue
+                    if "const" in other:
+                        return TYPES.get(type(other["const"]).__name__, "")
+                    if "param" in other:
+                        return parameter_type(self.definition.parameters[other["param"]]["type"])
+                    return self.made(other["ref"])[0].type if "ref" in other else ""
+        return ""
 
 
 def _way_out(at: Scope, scope: Scope) -> list[Scope]:

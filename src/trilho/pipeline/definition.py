@@ -8,7 +8,9 @@ A value in it is a mapping of one of these forms, kept as it is written:
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,11 +22,13 @@ from trilho.core.files import write_whole
 from trilho.errors import UsageError
 from trilho.pipeline.fingerprint import libraries_of
 from trilho.pipeline.interface import StepInterface, read_step
-from trilho_runtime.digest import digest_json
-from trilho_runtime.fingerprint import code_digest
+from trilho_runtime.digest import digest_file, digest_json
+from trilho_runtime.fingerprint import closure, code_digest
 from trilho_runtime.pipeline import SCHEMA, Pipeline
+from trilho_runtime.watch import state
 
 SECONDS = 120.0  # a pipeline's author is waiting; code that takes longer to say what it is hangs
+GRACE = 5.0  # for saying where it does
 IMPORTED = "artifact"  # the output of a task that names an artifact which is there already
 Written = Mapping[str, Any]
 Kind = Literal["when", "otherwise", "each", "exit"]
@@ -105,6 +109,8 @@ class Definition:
     outputs: Mapping[str, Written] = field(default_factory=dict)
     at: Place = Place()
     outputs_at: Mapping[str, Place] = field(default_factory=dict)
+    depends: Written = field(default_factory=dict)
+    """What its author's code has read, and what was in it; see trilho_runtime.watch."""
 
     @classmethod
     def read(cls, written: Written) -> Definition:
@@ -125,6 +131,7 @@ class Definition:
             outputs=written["outputs"],
             at=Place(**written["at"]),
             outputs_at={name: Place(**at) for name, at in written.get("outputs_at", {}).items()},
+            depends=written.get("read", {}),
         )
 
     def all_tasks(self) -> tuple[Task, ...]:
@@ -145,6 +152,15 @@ def _task(written: Written) -> Task:
 def _group(written: Written) -> Group:
     task, given = written["exit_task"], dict[str, Any](written)
     return Group(**{**given, "exit_task": _task(task) if task else None, "at": Place(**written["at"])})
+
+
+def comparisons_in(condition: Written) -> Iterator[Written]:
+    """Give the comparisons that a condition is made of."""
+    if "op" in condition:
+        yield condition
+        return
+    for one in [condition["not"]] if "not" in condition else condition.get("all") or condition.get("any") or ():
+        yield from comparisons_in(one)
 
 
 def values_in(value: Written) -> Iterator[Written]:
@@ -177,7 +193,8 @@ def load_definition(
 ) -> Definition:
     """Give the pipeline that a project's function writes, or makes of the standard one; without one, the standard one.
 
-    The function runs in the project's interpreter, and again only when it has changed. Raises GraphError when it fails.
+    The function runs in the project's interpreter, and again only when it has changed, or what it read: files and the
+    environment. Raises GraphError when it fails.
     """
     if reference is None:
         assert standard is not None
@@ -188,32 +205,46 @@ def load_definition(
 
 
 def _ask(reference: str, standard: Written | None, python: Path, source: Path, home: Path) -> Written:
-    made_of = [SCHEMA, reference, standard, str(source), code_digest(source, [reference]), libraries_of(python, home)]
+    files = sorted(closure(source, [reference.partition(":")[0]]))
+    lines = {str(file): digest_file(file) for file in files}  # what is found wrong is told by line
+    code, libraries = code_digest(source, [reference]), libraries_of(python, home)
+    made_of = [SCHEMA, reference, standard, str(source), code, lines, libraries]
     known = home / "cache" / f"definition-{digest_json(made_of)}.json"
     try:
         found: Written = json.loads(known.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stale = state(found["read"]) != found["read"]
+    except (OSError, ValueError, KeyError, TypeError):
+        stale = True
+    if stale:
         found = _run(reference, standard, python, source)
-        write_whole(known, json.dumps(found))
+        with contextlib.suppress(OSError):  # then it is asked again
+            write_whole(known, json.dumps(found))
     return found
 
 
 def _run(reference: str, standard: Written | None, python: Path, source: Path) -> Written:
     words = [str(python), "-m", "trilho_runtime.pipeline", reference, "--path", str(source)]
+    words += ["--timeout", str(SECONDS)]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}  # that the order of a set makes no other pipeline
     with tempfile.TemporaryDirectory(prefix="trilho-") as folder:
         if standard is not None:
             file = Path(folder, "standard.json")
             file.write_text(json.dumps(standard), encoding="utf-8")
             words += ["--standard", str(file)]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
+            done = subprocess.run(
+                words, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS + GRACE, env=environment
+            )
         except subprocess.TimeoutExpired:
             raise GraphError(f"{reference} did not say within {SECONDS:g} seconds which pipeline it is") from None
         except OSError as error:
             raise GraphError(f"{python} cannot be started: {error.strerror}") from None
     if done.returncode != 0:
         raise GraphError(f"{reference} fails: {_last_words(done.stderr, done.returncode)}")
-    found: Written = json.loads(done.stdout)
+    try:
+        found: Written = json.loads(done.stdout.partition("\n")[0])  # after it the project's code may say goodbye
+    except ValueError:
+        raise GraphError(f"{reference} ended its process before it had said which pipeline it is") from None
     return found
 
 

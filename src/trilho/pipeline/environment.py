@@ -152,7 +152,7 @@ class Environments:
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
-        facts = {"schema": SCHEMA, "installs": [list(words) for words in installs], "python": str(bases[0])}
+        facts = {"schema": SCHEMA, "packages": asked, "python": str(bases[0])}  # an index's URL may hold a password
         write_whole(place / MARK, json.dumps(facts))
         say(f"installed {asked} in {time.monotonic() - begun:.0f} s")
         return python

@@ -12,7 +12,7 @@ from trilho.pipeline.artifacts import Artifact, Artifacts, Keeping
 from trilho.pipeline.fingerprint import step_of
 from trilho.pipeline.ir import Container
 from trilho.pipeline.outcome import Asked
-from trilho.pipeline.values import ValueMismatch, coerced, from_old, read_text, to_old
+from trilho.pipeline.values import ValueMismatch, coerced, from_old, is_json, read_text, shown, to_old
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Exchange:
                     found[name] = read_text(file.read_text(encoding="utf-8"), kind)
                 else:
                     raise ValueMismatch("it was not written")
-                json.dumps(found[name], allow_nan=False)
+                if not is_json(found[name]):
+                    raise ValueMismatch(f"{shown(found[name])} is or holds NaN or an infinity, which JSON has not")
             except ValueError as error:
                 raise ValueMismatch(f"its output {name}: {error}") from None
         return found

@@ -22,10 +22,10 @@ from trilho.errors import Refused, TrilhoError, UsageError
 from trilho.pipeline.artifacts import Keeping
 from trilho.pipeline.cache import Cache
 from trilho.pipeline.expression import ExpressionError, parse
-from trilho.pipeline.fingerprint import step_of
 from trilho.pipeline.ir import MISSING, Container, IrError, Spec
 from trilho.pipeline.outcome import Done
 from trilho.pipeline.perform import Performer
+from trilho.pipeline.placeholder import PlaceholderError, check_container
 from trilho.pipeline.places import Places
 from trilho.pipeline.progress import Progress, TaskEvent
 from trilho.pipeline.runs import RunFolder
@@ -123,6 +123,7 @@ def execute(
     """
     given = Given(root_parameters(spec, parameters))
     check_expressions(spec)
+    check_placeholders(spec)
     folder = RunFolder.of(home, run_id)
     with ExitStack() as stack:
         if not held:
@@ -139,8 +140,9 @@ def execute(
             root=job.root if "://" in job.root and places.local(job.root) is not None else None,
             cached=cache,
         )
-        if any(isinstance(one, Container) and step_of(one) is not None for one in spec.executors.values()):
-            performer.libraries  # noqa: B018  asked once, before threads would ask twice
+        for one in spec.executors.values():
+            if isinstance(one, Container):
+                performer.libraries(one)  # an interpreter that cannot run steps is told before anything runs
         progress = Progress(spec, folder, about or {}, on_task, observe)
         return _run(Schedule(spec, performer, progress, job.facts(), stop), progress, given)
 
@@ -208,7 +210,22 @@ def check_expressions(spec: Spec) -> None:
                 if text is not None:
                     parse(text)
             except ExpressionError as error:
-                raise IrError(f"task {name}: its {what} {text!r} cannot be resolved: {error}") from None
+                raise IrError(
+                    f"task {name}: its {what} {text!r} cannot be resolved: {error}", hint="correct it in the pipeline"
+                ) from None
+
+
+def check_placeholders(spec: Spec) -> None:
+    """Raise IrError for a container's placeholder that stands for nothing, by task."""
+    facts = {**Job(name="", root="").facts(), "pipeline_task_name": "", "pipeline_task_uuid": ""}
+    for name, task in spec.walk():
+        component = spec.component(task)
+        executor = spec.executor(component)
+        try:
+            if isinstance(executor, Container):
+                check_container(component, executor, facts)
+        except PlaceholderError as error:
+            raise IrError(f"task {name}: {error}", hint="correct it in the pipeline, or compile it again") from None
 
 
 def _refuse(workers: Workers, spec: Spec, parameters: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ in a protobuf Value every number is a double, and `int()` makes an integer of it
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -24,6 +25,13 @@ ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 TRUTHS = {"true": True, "True": True, "false": False, "False": False}
+
+
+class Untyped(str):
+    """A value of any type that is passed on as text: the compiler does not know what type a loop's item is of.
+
+    It writes `item['n'] < 3` as a comparison with '3', which is one of numbers where both are.
+    """
 
 
 @dataclass(frozen=True)
@@ -139,10 +147,19 @@ def _binary(node: Node, variables: Mapping[str, Any]) -> Any:
             raise ExpressionError(f"{_shown(left)} cannot be compared with {_shown(right)}")
         return (left == right) is (sign == "==")
     if sign in ORDER:
+        left, right = _numbers(left, right)
         if _kind(left) != _kind(right) or _kind(left) not in ("number", "text", "truth value"):
             raise ExpressionError(f"{_shown(left)} cannot be compared with {_shown(right)}")
         return ORDER[sign](left, right)
     return _arithmetic(sign, left, right)
+
+
+def _numbers(left: Any, right: Any) -> tuple[Any, Any]:
+    """Give what is compared by size as numbers, where one of both is Untyped and both can be."""
+    if isinstance(left, Untyped) or isinstance(right, Untyped):
+        with contextlib.suppress(TypeError, ValueError):
+            return _double(left), _double(right)
+    return left, right
 
 
 def _arithmetic(sign: str, left: Any, right: Any) -> Any:

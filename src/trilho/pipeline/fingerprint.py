@@ -11,24 +11,30 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trilho.core.files import write_whole
 from trilho.errors import ConfigError
-from trilho.pipeline.places import Places
-from trilho.pipeline.spec import Component, Container
 from trilho_runtime.digest import digest_file, digest_json
 from trilho_runtime.fingerprint import SCHEMA, closure, code_digest, package_data, step_fingerprint
+
+if TYPE_CHECKING:
+    from trilho.pipeline.places import Places
+    from trilho.pipeline.spec import Component, Container
 
 __all__ = ["SCHEMA", "closure", "code_digest", "leaf_fingerprint", "libraries_of", "package_data", "step_of"]
 
 STEP = ("-m", "trilho_runtime.step")
-ASK = "import json,sys,site,trilho_runtime.describe as d;print(json.dumps([d.libraries(),[p for p in sys.path if p]]))"
+ASK = (
+    "import json,sys,site,trilho_runtime.describe as d;"
+    "print(json.dumps([[d.libraries(),d.local_builds()],[p for p in sys.path if p]]))"
+)
 
 
 def step_of(container: Container) -> str | None:
     """Give the function that a container of ours runs, as "module:function"; None for anybody else's.
 
+    >>> from trilho.pipeline.spec import Container
     >>> step_of(Container("img", ("python", "-m", "trilho_runtime.step", "shop.steps:fit")))
     'shop.steps:fit'
     """
@@ -125,7 +131,7 @@ def _modified(folders: Iterable[str]) -> dict[str, int]:
     return {folder: os.stat(folder).st_mtime_ns for folder in folders if os.path.isdir(folder)}  # noqa: PTH112, PTH116
 
 
-def _ask(python: Path) -> tuple[dict[str, str], list[str]]:
+def _ask(python: Path) -> tuple[list[dict[str, str]], list[str]]:
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(

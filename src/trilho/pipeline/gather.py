@@ -17,7 +17,9 @@ from trilho.core.ports import RemoteFiles, RemoteStatus, RemoteTask
 from trilho.core.records import TaskResult, TaskState
 from trilho.errors import StepFailed, TrilhoError
 from trilho.pipeline.execute import RunResult
-from trilho.pipeline.spec import Selection, Spec
+from trilho.pipeline.spec import Component, ParameterType, Selection, Spec
+from trilho.pipeline.values import ValueMismatch, coerced, plain
+from trilho.pipeline.wiring import in_order
 
 LINES = 40  # of a failed step's output that its error shows
 ITERATION = re.compile(r"/\d+(?=/)")
@@ -93,35 +95,64 @@ def gather(
     """Put a run together that has ended. `log` gives what a task printed, for one that failed without a word."""
     tasks = results(spec, status, records)
     error = None if status.state == "succeeded" else _error(run, status, tasks, records, log)
+    types = {name.rpartition("/")[2]: spec.component(task).outputs for name, task in spec.walk()}
+    told = {task.name.rpartition("/")[2]: task for task in status.tasks}
     values: dict[str, Any] = {}
     digests: dict[str, str] = {}
     places: dict[str, str] = {}
+    uris: dict[str, str] = {}
     for name in _once([task["name"] for task in tasks]):
-        record = records.get(name)
+        record, task = records.get(name), told.get(name)
+        given = record.values if record is not None else task.values if task is not None else {}
+        for key, value in given.items():
+            values[f"{name}.{key}"] = _typed(value, types.get(name, {}).get(key))
         if record is not None:
-            values |= {f"{name}.{key}": value for key, value in record.values.items()}
             digests |= {f"{name}.{key}": output["digest"] for key, output in record.outputs.items()}
             places |= {f"{name}.{key}": output["uri"] for key, output in record.outputs.items()}
+        elif task is not None:
+            uris |= {f"{name}.{key}": uri for key, uri in task.artifacts.items()}
     state = status.state if status.state == "succeeded" else "failed"
-    outputs = _outputs(spec, values, digests, places)
+    outputs = _outputs(spec, values, digests, places | uris)
     return Gathered(result=RunResult(state, tasks, outputs, values, digests, error, seconds), places=places)
+
+
+def _typed(value: Any, kind: ParameterType | None) -> Any:
+    """Give an output value as a run here does: of its declared type, whole numbers in maps and lists as integers."""
+    try:
+        return plain(value) if value is None or kind is None else coerced(value, kind)
+    except ValueMismatch:
+        return plain(value)
 
 
 def results(spec: Spec, status: RemoteStatus, records: Mapping[str, StepRecord]) -> list[TaskResult]:
     """Give every task as a run here would have: what the steps wrote counts before what the service says."""
-    known = {name: (place, task) for place, (name, task) in enumerate(spec.walk())}
+    needs, _ = _arrange(spec, spec.root)
+    places = {name: place for place, name in enumerate(needs)}
     told = [*status.tasks, *_untold(spec, status)]
-    listed = sorted(told, key=lambda task: (_rank(spec, task.name), known.get(_shape(task.name), (0,))[0]))
+    listed = sorted(told, key=lambda task: places.get(_shape(task.name), len(places)))
     once = _once([task.name for task in listed])
+    named: dict[str, list[str]] = {}
+    for task in listed:
+        named.setdefault(_shape(task.name), []).append(task.name)
+    open_ = {group for task in told if STATES.get(task.state) for group in _groups(task.name)}
     found: dict[str, TaskResult] = {}
     for task in listed:
-        entry = known.get(_shape(task.name))
-        prefix = task.name.rpartition("/")[0]
-        needs = [f"{prefix}/{need}" if prefix else need for need in (entry[1].needs if entry else ())]
+        closed = next((group for group in _groups(task.name) if group not in open_), task.name)
+        wanted = [one for need in needs.get(_shape(closed), ()) for one in named.get(need, ())]
         leaf = task.name.rpartition("/")[2]
         record = records.get(leaf) if leaf in once else None
-        found[task.name] = _result(task, record, needs, found)
+        found[task.name] = _result(task, record, [one for one in wanted if _is_near(one, task.name)], found)
     return list(found.values())
+
+
+def _groups(name: str) -> list[str]:
+    """Give the groups that a task is in, the outermost first.
+
+    >>> _groups("condition-1/for-loop-2/0/fit")
+    ['condition-1', 'condition-1/for-loop-2', 'condition-1/for-loop-2/0']
+    """
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _untold(spec: Spec, status: RemoteStatus) -> list[RemoteTask]:
@@ -140,9 +171,11 @@ def _result(
 ) -> TaskResult:
     state: TaskState = STATES.get(task.state, "skipped")
     reason, seconds = task.error or "", task.seconds
-    if record is not None and task.state not in ("cancelled", "skipped"):
+    broke = task.state == "failed" and record is not None and record.state != "failed"  # after its last word
+    if record is not None and not broke and task.state not in ("cancelled", "skipped"):
         state, seconds = record.state, record.seconds
-        reason = f"unchanged since {record.since}" if record.since else str((record.error or {}).get("fact") or "")
+        reason = f"unchanged since {record.since}" if record.since else ""
+        reason = error_of(task.name.rpartition("/")[2], record, "").fact if record.error else reason
     if task.state == "cancelled":
         reason = "it was cancelled"
     if state == "skipped" and not reason:
@@ -158,17 +191,33 @@ def _stops(task: TaskResult) -> bool:
     return task["state"] in ("failed", "skipped")
 
 
-def _rank(spec: Spec, name: str) -> int:
-    """Give the place of a task's outermost group in an order in which needs come first."""
-    dag = spec.root.dag
-    order: list[str] = []
-    left = list(dag.tasks.items()) if dag is not None else []
-    while left:
-        ready = [key for key, task in left if set(task.needs) <= set(order)] or [key for key, _ in left]
-        order += ready
-        left = [(key, task) for key, task in left if key not in ready]
-    outer = name.partition("/")[0]
-    return order.index(outer) if outer in order else len(order)
+def _arrange(
+    spec: Spec, component: Component, prefix: str = "", before: Sequence[str] = ()
+) -> tuple[dict[str, Sequence[str]], Sequence[str]]:
+    """Give the executions that every task below a component needs, by name and in order, and those that end it."""
+    found: dict[str, Sequence[str]] = {}
+    ends: dict[str, Sequence[str]] = {}
+    tasks = in_order(component.dag) if component.dag is not None else []
+    for task in tasks:
+        name, part = prefix + task.name, spec.component(task)
+        needs = list(dict.fromkeys(one for need in task.needs for one in ends[need])) if task.needs else before
+        found[name], ends[task.name] = needs, [name]
+        if part.dag is not None:
+            inner, last = _arrange(spec, part, f"{name}/", needs)
+            found |= inner
+            ends[task.name] = last or needs
+    needed = {need for task in tasks for need in task.needs}
+    return found, [one for key, last in ends.items() if key not in needed for one in last]
+
+
+def _is_near(name: str, task: str) -> bool:
+    """Say whether a task is of the same iterations as another, of the loops that both are in.
+
+    >>> _is_near("loop/1/fit", "loop/1/score"), _is_near("loop/1/fit", "loop/2/score"), _is_near("loop/1/fit", "best")
+    (True, False, True)
+    """
+    apart = next(((a, b) for a, b in zip(name.split("/"), task.split("/"), strict=False) if a != b), ("", ""))
+    return not (apart[0].isdigit() and apart[1].isdigit())
 
 
 def _shape(name: str) -> str:
@@ -189,7 +238,7 @@ def _once(names: Sequence[str]) -> set[str]:
 def _outputs(
     spec: Spec, values: Mapping[str, Any], digests: Mapping[str, str], places: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Give the pipeline's outputs as far as steps of ours made them; what others left only the service knows."""
+    """Give the pipeline's outputs, as the steps wrote them or else as the service tells them."""
     dag = spec.root.dag
     if dag is None:
         return {}
@@ -200,8 +249,9 @@ def _outputs(
                 found[name] = values[key]
     for name, selection in dag.artifacts.items():
         for key in _keys(selection):
-            if key in digests:
-                found[name] = {"uri": places[key], "type": "", "metadata": {}, "digest": digests[key]}
+            if key in places:
+                digest = {"digest": digests[key]} if key in digests else {}
+                found[name] = {"uri": places[key], "type": "", "metadata": {}, **digest}
     return found
 
 
@@ -226,7 +276,8 @@ def _error(
     if record is not None and record.error:
         return error_of(name, record, hint)
     lines = log(name).rstrip().splitlines()[-LINES:]
-    why = failed["reason"] or status.error or "no reason was given"
+    told = (status.error or "no reason was given").splitlines()[0].removeprefix(f"step {name} failed: ")
+    why = failed["reason"] or told
     return StepFailed("\n".join([f"step {name} failed: {why}", *lines]), hint=hint)
 
 

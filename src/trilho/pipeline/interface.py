@@ -71,6 +71,8 @@ class StepInterface:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     """The type of each value that it returns."""
+    elements: Mapping[str, str] = field(default_factory=dict)
+    """Of values that are lists: the type of what is in them, where it is said."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What @step says."""
     file: str = ""
@@ -132,6 +134,7 @@ class _Reader:
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, str] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.elements: dict[str, str] = {}
 
     def read(self) -> StepInterface:
         options = self._options()
@@ -145,6 +148,7 @@ class _Reader:
             outputs=self.outputs,
             parameters=self.parameters,
             values=values,
+            elements=self.elements,
             options=options,
             file=str(self.definitions.file),
             line=self.node.lineno,
@@ -164,6 +168,9 @@ class _Reader:
         return {}
 
     def _read_options(self, node: ast.Call) -> Iterator[tuple[str, Any]]:
+        for given in node.args:
+            said = f"@step is given {ast.unparse(given)} without a name"
+            self._problem("unknown option", said, given, "options are given by name: @step(retries=2)")
         for keyword in node.keywords:
             value = self.definitions.literal(keyword.value)
             if keyword.arg is None or value is None:
@@ -245,12 +252,14 @@ class _Reader:
                 self._problem("unsupported annotation", f"the output value {name} {said}", node, read.hint)
             else:
                 values[name] = read.type
+                self.elements |= {name: read.element} if read.element else {}
         return values
 
     def _single(self, node: ast.expr) -> dict[str, str]:
         read = read_annotation(node, self.definitions)
         written = ast.unparse(node)
         if not read.problem and read.role == "parameter" and read.type != "dict" and not read.is_optional:
+            self.elements |= {OUTPUT: read.element} if read.element else {}
             return {OUTPUT: read.type}
         hint = "a type of text, number or list, or a NamedTuple or TypedDict class; artifacts are arguments: Out[...]"
         if read.type == "dict" and not read.problem:

@@ -9,10 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
+from trilho.pipeline.shapes import (
+    as_known,
+    as_list,
+    as_map,
+    as_named,
+    as_number,
+    as_text,
+    as_texts,
+    as_value,
+    as_whole,
+    check_extent,
+)
 from trilho.pipeline.spec import (
     MISSING,
     TYPES,
@@ -39,8 +51,8 @@ from trilho.pipeline.spec import (
     TaskOutput,
     Unsupported,
 )
-from trilho.pipeline.values import ValueMismatch, coerced, from_old
-from trilho.pipeline.wiring import check_names
+from trilho.pipeline.values import ValueMismatch, coerced
+from trilho.pipeline.wiring import check_names, mend
 
 __all__ = [
     "MISSING",
@@ -72,10 +84,10 @@ __all__ = [
 
 SCHEMAS = ("2.0.0", "2.1.0")
 OLD_TYPES: dict[str, ParameterType] = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
-NAME = re.compile(r"\w[\w.-]*")
+HINT = "a pipeline is what kfp 2, TFX 1 or trilho pipeline compile writes; compile it again, or correct it there"
+KINDS_ELSEWHERE = ("resolver", "customJob")
 COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
 STRATEGIES = (None, "TRIGGER_STRATEGY_UNSPECIFIED", "ALL_UPSTREAM_TASKS_SUCCEEDED", COMPLETED)
-T = TypeVar("T")
 
 
 def load(path: Path) -> Spec:
@@ -83,11 +95,12 @@ def load(path: Path) -> Spec:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise IrError(f"{path} cannot be read: {error}", hint="give a pipeline compiled to YAML or JSON") from None
+        said = getattr(error, "strerror", None) or error
+        raise IrError(f"{path} cannot be read: {said}", hint="give a pipeline compiled to YAML or JSON") from None
     try:
         return parse(text)
     except IrError as error:
-        raise IrError(f"{path}: {error.fact}", hint=error.hint) from None
+        raise IrError(f"{path}: {error.fact}", hint=error.hint or HINT) from None
 
 
 def parse(text: str) -> Spec:
@@ -97,6 +110,8 @@ def parse(text: str) -> Spec:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         found = [json.loads(text)] if text.lstrip().startswith("{") else list(yaml.load_all(text, Loader=loader))
+    except RecursionError:
+        raise IrError("it is nested too deep to be read", hint=HINT) from None
     except (yaml.YAMLError, ValueError) as error:
         said = " ".join(str(error).split())
         raise IrError(f"this is no YAML and no JSON: {said}", hint="trilho pipeline compile writes one") from None
@@ -111,8 +126,9 @@ def read(document: Any, platform: Any = None) -> Spec:
 
     Raises IrError, which says where, for what is missing, unknown or wired to what is not there.
     """
-    top = _map(document, "the document")
-    job, body = (top, _map(top["pipelineSpec"], "pipelineSpec")) if "pipelineSpec" in top else ({}, top)
+    check_extent([document, platform])
+    top = as_map(document, "the document")
+    job, body = (top, as_map(top["pipelineSpec"], "pipelineSpec")) if "pipelineSpec" in top else ({}, top)
     schema = str(body.get("schemaVersion", ""))
     if "root" not in body or schema not in SCHEMAS:
         had = f"schemaVersion {schema!r}" if "root" in body else "no root"
@@ -120,18 +136,22 @@ def read(document: Any, platform: Any = None) -> Spec:
             f"this is no pipeline in the KFP v2 representation: it has {had}; known are {', '.join(SCHEMAS)}",
             hint="compile it again with kfp 2, TFX 1 or trilho pipeline compile",
         )
-    runtime = _map(job.get("runtimeConfig", {}), "runtimeConfig")
-    given = {name: from_old(value) for name, value in _map(runtime.get("parameters", {}), "parameters").items()}
-    given |= _map(runtime.get("parameterValues", {}), "parameterValues")
-    components = {name: _component(name, item) for name, item in _map(body.get("components", {}), "components").items()}
-    deployment = _map(_map(body.get("deploymentSpec", {}), "deploymentSpec").get("executors", {}), "executors")
+    runtime = as_map(job.get("runtimeConfig", {}), "runtimeConfig")
+    given = {
+        name: as_value(value, f"parameter {name}")
+        for name, value in as_map(runtime.get("parameters", {}), "parameters").items()
+    }
+    given |= as_map(runtime.get("parameterValues", {}), "parameterValues")
+    written = as_map(body.get("components", {}), "components")
+    components = {name: mend(_component(name, item)) for name, item in written.items()}
+    deployment = as_map(as_map(body.get("deploymentSpec", {}), "deploymentSpec").get("executors", {}), "executors")
     spec = Spec(
-        name=str(_map(body.get("pipelineInfo", {}), "pipelineInfo").get("name", "pipeline")),
+        name=str(as_map(body.get("pipelineInfo", {}), "pipelineInfo").get("name", "pipeline")),
         root=_component("root", body["root"]),
         components=components,
         executors={label: _executor(label, item) for label, item in deployment.items()},
         document=body,
-        platform=platform if platform is None else _map(platform, "the second document"),
+        platform=platform if platform is None else as_map(platform, "the second document"),
         schema_version=schema,
         given=given,
         pipeline_root=str(runtime.get("gcsOutputDirectory") or body.get("defaultPipelineRoot") or ""),
@@ -140,50 +160,28 @@ def read(document: Any, platform: Any = None) -> Spec:
     return spec
 
 
-def _map(found: Any, where: str) -> dict[str, Any]:
-    if not isinstance(found, Mapping):
-        raise IrError(f"{where} is {type(found).__name__}, and a map is wanted")
-    return {str(key): value for key, value in found.items()}
-
-
-def _known(found: Any, where: str, *keys: str) -> dict[str, Any]:
-    held = _map(found, where)
-    unknown = sorted(set(held) - set(keys))
-    if unknown:
-        raise IrError(f"{where} has {unknown[0]!r}, which is not known here; known are {', '.join(keys)}")
-    return held
-
-
-def _named(found: Any, where: str, make: Callable[[str, Any], T]) -> dict[str, T]:
-    held = _map(found, where)
-    for name in held:
-        if NAME.fullmatch(name) is None:
-            raise IrError(f"{where} has the name {name!r}; names are of letters, digits, '_', '-' and '.'")
-    return {name: make(f"{where} {name}", item) for name, item in held.items()}
-
-
 def _component(name: str, item: Any) -> Component:
     where = name if name == "root" else f"component {name}"
-    held = _known(
+    held = as_known(
         item, where, "inputDefinitions", "outputDefinitions", "dag", "executorLabel", "singlePlatformSpecs",
         "taskConfigPassthroughs", "platformSpecs",
     )  # fmt: skip
     if ("dag" in held) == ("executorLabel" in held) or (name == "root" and "dag" not in held):
         raise IrError(f"{where} has to have either a dag or an executorLabel" if name != "root" else "root has no dag")
-    takes, leaves = _map(held.get("inputDefinitions", {}), where), _map(held.get("outputDefinitions", {}), where)
+    takes, leaves = as_map(held.get("inputDefinitions", {}), where), as_map(held.get("outputDefinitions", {}), where)
     return Component(
         name=name,
-        inputs=_named(takes.get("parameters", {}), f"{where}: input", _parameter),
-        artifact_inputs=_named(takes.get("artifacts", {}), f"{where}: input", _artifact_input),
-        outputs=_named(leaves.get("parameters", {}), f"{where}: output", _type),
-        artifact_outputs=_named(leaves.get("artifacts", {}), f"{where}: output", _artifact_output),
+        inputs=as_named(takes.get("parameters", {}), f"{where}: input", _parameter),
+        artifact_inputs=as_named(takes.get("artifacts", {}), f"{where}: input", _artifact_input),
+        outputs=as_named(leaves.get("parameters", {}), f"{where}: output", _type),
+        artifact_outputs=as_named(leaves.get("artifacts", {}), f"{where}: output", _artifact_output),
         dag=_dag(where, held["dag"]) if "dag" in held else None,
         executor=str(held["executorLabel"]) if "executorLabel" in held else None,
     )
 
 
 def _type(where: str, item: Any) -> ParameterType:
-    held = _map(item, where)
+    held = as_map(item, where)
     new, old = held.get("parameterType"), held.get("type")
     if new in TYPES:
         return cast("ParameterType", new)
@@ -193,8 +191,8 @@ def _type(where: str, item: Any) -> ParameterType:
 
 
 def _parameter(where: str, item: Any) -> Parameter:
-    held, kind = _map(item, where), _type(where, item)
-    default = from_old(held["defaultValue"]) if "defaultValue" in held else MISSING
+    held, kind = as_map(item, where), _type(where, item)
+    default = as_value(held["defaultValue"], where) if "defaultValue" in held else MISSING
     if default is None:
         default = MISSING
     try:
@@ -202,79 +200,80 @@ def _parameter(where: str, item: Any) -> Parameter:
     except ValueMismatch as error:
         raise IrError(f"{where}: its default {error}") from None
     optional = bool(held.get("isOptional", False))
-    return Parameter(kind, default, optional, tuple(held.get("literals", ())))
+    return Parameter(kind, default, optional, tuple(as_list(held.get("literals", []), where)))
 
 
 def _artifact_input(where: str, item: Any) -> ArtifactInput:
-    held = _map(item, where)
-    schema = _map(held.get("artifactType", {}), where)
+    held = as_map(item, where)
+    schema = as_map(held.get("artifactType", {}), where)
     return ArtifactInput(schema, bool(held.get("isArtifactList")), bool(held.get("isOptional")))
 
 
 def _artifact_output(where: str, item: Any) -> ArtifactOutput:
-    held = _map(item, where)
+    held = as_map(item, where)
     metadata = {
         name: _constant(value)
         for key in ("properties", "customProperties")
-        for name, value in _map(held.get(key, {}), where).items()
+        for name, value in as_map(held.get(key, {}), where).items()
     }
-    metadata |= _map(held.get("metadata", {}), where)
-    return ArtifactOutput(_map(held.get("artifactType", {}), where), bool(held.get("isArtifactList")), metadata)
+    metadata |= as_map(held.get("metadata", {}), where)
+    return ArtifactOutput(as_map(held.get("artifactType", {}), where), bool(held.get("isArtifactList")), metadata)
 
 
 def _constant(value: Any) -> Any:
     held = value if isinstance(value, Mapping) else {}
-    return from_old(held["constantValue"]) if "constantValue" in held else held.get("constant", value)
+    return as_value(held["constantValue"], "a property") if "constantValue" in held else held.get("constant", value)
 
 
 def _dag(where: str, item: Any) -> Dag:
-    held = _known(item, f"{where}: dag", "tasks", "outputs")
-    tasks = _named(held.get("tasks", {}), f"{where}: task", _task)
-    leaves = _known(held.get("outputs", {}), f"{where}: outputs", "parameters", "artifacts")
+    held = as_known(item, f"{where}: dag", "tasks", "outputs")
+    tasks = as_named(held.get("tasks", {}), f"{where}: task", _task)
+    leaves = as_known(held.get("outputs", {}), f"{where}: outputs", "parameters", "artifacts")
     return Dag(
         tasks=tasks,
-        parameters=_named(leaves.get("parameters", {}), f"{where}: output", _parameter_selection),
-        artifacts=_named(leaves.get("artifacts", {}), f"{where}: output", _artifact_selection),
+        parameters=as_named(leaves.get("parameters", {}), f"{where}: output", _parameter_selection),
+        artifacts=as_named(leaves.get("artifacts", {}), f"{where}: output", _artifact_selection),
     )
 
 
 def _parameter_selection(where: str, item: Any) -> Selection:
-    held = _known(item, where, "valueFromParameter", "valueFromOneof")
+    held = as_known(item, where, "valueFromParameter", "valueFromOneof")
     if "valueFromParameter" in held:
         return Selection((_selected(where, held["valueFromParameter"], "outputParameterKey"),))
-    one_of = _known(held.get("valueFromOneof"), where, "parameterSelectors")
-    return Selection(tuple(_selected(where, one, "outputParameterKey") for one in one_of["parameterSelectors"]), True)
+    one_of = as_known(held.get("valueFromOneof"), where, "parameterSelectors")
+    selectors = as_list(one_of.get("parameterSelectors"), where)
+    return Selection(tuple(_selected(where, one, "outputParameterKey") for one in selectors), True)
 
 
 def _artifact_selection(where: str, item: Any) -> Selection:
-    selectors = _known(item, where, "artifactSelectors")["artifactSelectors"]
+    selectors = as_list(as_known(item, where, "artifactSelectors").get("artifactSelectors"), where)
     return Selection(tuple(_selected(where, one, "outputArtifactKey") for one in selectors), len(selectors) > 1)
 
 
 def _selected(where: str, item: Any, key: str) -> TaskOutput:
-    held = _known(item, where, "producerSubtask", key)
+    held = as_known(item, where, "producerSubtask", key)
     return TaskOutput(str(held.get("producerSubtask")), str(held.get(key)))
 
 
 def _task(where: str, item: Any) -> Task:
-    held = _known(
+    held = as_known(
         item, where, "taskInfo", "inputs", "dependentTasks", "cachingOptions", "componentRef", "triggerPolicy",
         "artifactIterator", "parameterIterator", "retryPolicy", "iteratorPolicy",
     )  # fmt: skip
     name = where.rpartition(" ")[2]
-    inputs = _known(held.get("inputs", {}), f"{where}: inputs", "parameters", "artifacts")
-    trigger = _known(held.get("triggerPolicy", {}), f"{where}: triggerPolicy", "condition", "strategy")
+    inputs = as_known(held.get("inputs", {}), f"{where}: inputs", "parameters", "artifacts")
+    trigger = as_known(held.get("triggerPolicy", {}), f"{where}: triggerPolicy", "condition", "strategy")
     if trigger.get("strategy") not in STRATEGIES:
         raise IrError(f"{where}: the trigger strategy {trigger['strategy']!r} is not known here")
     return Task(
         name=name,
-        label=str(_map(held.get("taskInfo", {}), where).get("name", name)),
-        component=str(_map(held.get("componentRef", {}), where).get("name", "")),
-        parameters=_named(inputs.get("parameters", {}), f"{where}: input", _input),
-        artifacts=_named(inputs.get("artifacts", {}), f"{where}: input", _artifact_source),
-        after=tuple(map(str, held.get("dependentTasks", ()))),
-        cache=bool(_map(held.get("cachingOptions", {}), where).get("enableCache", False)),
-        condition=trigger.get("condition") or None,
+        label=str(as_map(held.get("taskInfo", {}), where).get("name", name)),
+        component=str(as_map(held.get("componentRef", {}), where).get("name", "")),
+        parameters=as_named(inputs.get("parameters", {}), f"{where}: input", _input),
+        artifacts=as_named(inputs.get("artifacts", {}), f"{where}: input", _artifact_source),
+        after=as_texts(held.get("dependentTasks", []), f"{where}: dependentTasks"),
+        cache=bool(as_map(held.get("cachingOptions", {}), where).get("enableCache", False)),
+        condition=as_text(trigger.get("condition", ""), f"{where}: condition") or None,
         whatever_happens=trigger.get("strategy") == COMPLETED,
         retry=_retry(where, held["retryPolicy"]) if held.get("retryPolicy") else None,
         loop=_loop(where, held),
@@ -282,46 +281,46 @@ def _task(where: str, item: Any) -> Task:
 
 
 def _input(where: str, item: Any) -> Input:
-    held = _map(item, where)
+    held = as_map(item, where)
     selector = held.pop("parameterExpressionSelector", None)
-    return Input(_source(where, held), str(selector) if selector else None)
+    return Input(_source(where, held), as_text(selector, where) if selector else None)
 
 
 def _source(where: str, held: dict[str, Any]) -> Source:
     match list(held):
         case ["taskOutputParameter"]:
-            made = _map(held["taskOutputParameter"], where)
+            made = as_map(held["taskOutputParameter"], where)
             return TaskOutput(str(made.get("producerTask")), str(made.get("outputParameterKey")))
         case ["componentInputParameter"]:
             return ComponentInput(str(held["componentInputParameter"]))
         case ["taskFinalStatus"]:
-            return FinalStatus(str(_map(held["taskFinalStatus"], where).get("producerTask")))
+            return FinalStatus(str(as_map(held["taskFinalStatus"], where).get("producerTask")))
         case ["runtimeValue"]:
             return _runtime_value(where, held["runtimeValue"])
     raise IrError(f"{where} comes from {', '.join(held) or 'nowhere'}, which is not known here")
 
 
 def _runtime_value(where: str, item: Any) -> Constant | ComponentInput:
-    held = _known(item, where, "constant", "constantValue", "runtimeParameter")
+    held = as_known(item, where, "constant", "constantValue", "runtimeParameter")
     if "runtimeParameter" in held:
         return ComponentInput(str(held["runtimeParameter"]))
-    return Constant(from_old(held["constantValue"]) if "constantValue" in held else held.get("constant"))
+    return Constant(as_value(held["constantValue"], where) if "constantValue" in held else held.get("constant"))
 
 
 def _artifact_source(where: str, item: Any) -> Source:
-    held = _known(item, where, "taskOutputArtifact", "componentInputArtifact")
+    held = as_known(item, where, "taskOutputArtifact", "componentInputArtifact")
     if "componentInputArtifact" in held:
         return ComponentInput(str(held["componentInputArtifact"]))
-    made = _map(held.get("taskOutputArtifact"), where)
+    made = as_map(held.get("taskOutputArtifact"), where)
     return TaskOutput(str(made.get("producerTask")), str(made.get("outputArtifactKey")))
 
 
 def _retry(where: str, item: Any) -> Retry | None:
-    held = _known(item, where, "maxRetryCount", "backoffDuration", "backoffFactor", "backoffMaxDuration")
+    held = as_known(item, where, "maxRetryCount", "backoffDuration", "backoffFactor", "backoffMaxDuration")
     retry = Retry(
-        times=int(held.get("maxRetryCount", 0)),
+        times=as_whole(held.get("maxRetryCount", 0), f"{where}: maxRetryCount"),
         seconds=_seconds(where, held.get("backoffDuration", "0s")),
-        factor=float(held.get("backoffFactor") or 2.0),
+        factor=as_number(held.get("backoffFactor", 2.0), f"{where}: backoffFactor") or 2.0,
         most_seconds=min(_seconds(where, held.get("backoffMaxDuration", "3600s")), 3600.0),
     )
     return retry if retry.times > 0 else None
@@ -335,21 +334,21 @@ def _seconds(where: str, text: Any) -> float:
 
 
 def _loop(where: str, held: Mapping[str, Any]) -> Loop | None:
-    policy = _known(held.get("iteratorPolicy", {}), f"{where}: iteratorPolicy", "parallelismLimit")
-    at_once = int(policy.get("parallelismLimit", 0))
+    policy = as_known(held.get("iteratorPolicy", {}), f"{where}: iteratorPolicy", "parallelismLimit")
+    at_once = as_whole(policy.get("parallelismLimit", 0), f"{where}: parallelismLimit")
     if "artifactIterator" in held:
-        over = _known(held["artifactIterator"], f"{where}: artifactIterator", "items", "itemInput")
-        items = _known(over.get("items", {}), f"{where}: items", "inputArtifact")
+        over = as_known(held["artifactIterator"], f"{where}: artifactIterator", "items", "itemInput")
+        items = as_known(over.get("items", {}), f"{where}: items", "inputArtifact")
         return Loop("artifact", str(over.get("itemInput")), None, str(items.get("inputArtifact")), at_once)
     if "parameterIterator" not in held:
         return None
-    over = _known(held["parameterIterator"], f"{where}: parameterIterator", "items", "itemInput")
-    items = _known(over.get("items", {}), f"{where}: items", "raw", "inputParameter")
+    over = as_known(held["parameterIterator"], f"{where}: parameterIterator", "items", "itemInput")
+    items = as_known(over.get("items", {}), f"{where}: items", "raw", "inputParameter")
     if "raw" not in items:
         return Loop("parameter", str(over.get("itemInput")), None, str(items.get("inputParameter")), at_once)
     try:
-        raw = json.loads(items["raw"])
-    except ValueError:
+        raw = json.loads(as_text(items["raw"], f"{where}: raw"))
+    except (ValueError, RecursionError):
         raw = None
     if not isinstance(raw, list):
         raise IrError(f"{where}: the items of its loop are {items['raw']!r}, which is no JSON list")
@@ -357,33 +356,40 @@ def _loop(where: str, held: Mapping[str, Any]) -> Loop | None:
 
 
 def _executor(label: str, item: Any) -> Executor:
-    held, where = _map(item, f"executor {label}"), f"executor {label}"
+    held, where = as_map(item, f"executor {label}"), f"executor {label}"
     kind = next(iter(held), "nothing")
     if kind == "container":
-        container = _known(held[kind], where, "image", "command", "args", "env", "resources", "lifecycle")
+        container = as_known(held[kind], where, "image", "command", "args", "env", "resources", "lifecycle")
         return Container(
             image=str(container.get("image", "")),
-            command=tuple(map(str, container.get("command", ()))),
-            args=tuple(map(str, container.get("args", ()))),
-            env={str(one.get("name")): str(one.get("value", "")) for one in container.get("env", ())},
-            resources=_map(container.get("resources", {}), where),
-            hook="preCacheCheck" in _map(container.get("lifecycle", {}), where),
+            command=as_texts(container.get("command", []), f"{where}: command"),
+            args=as_texts(container.get("args", []), f"{where}: args"),
+            env=_environment(where, container.get("env", [])),
+            resources=as_map(container.get("resources", {}), where),
+            hook="preCacheCheck" in as_map(container.get("lifecycle", {}), where),
         )
     if kind == "importer":
         return _importer(where, held[kind])
-    return Unsupported(kind)
+    if kind in KINDS_ELSEWHERE:
+        return Unsupported(kind)
+    raise IrError(f"{where} is of kind {kind!r}; known are container, importer, {', '.join(KINDS_ELSEWHERE)}")
+
+
+def _environment(where: str, item: Any) -> dict[str, str]:
+    listed = [as_map(one, f"{where}: env") for one in as_list(item, f"{where}: env")]
+    return {as_text(one.get("name"), f"{where}: env"): str(one.get("value", "")) for one in listed}
 
 
 def _importer(where: str, item: Any) -> Importer:
-    held = _map(item, where)
+    held = as_map(item, where)
     metadata = {
         name: _constant(value)
         for key in ("properties", "customProperties")
-        for name, value in _map(held.get(key, {}), where).items()
+        for name, value in as_map(held.get(key, {}), where).items()
     }
     return Importer(
         uri=_runtime_value(where, held.get("artifactUri", {})),
-        schema=_map(held.get("typeSchema", {}), where),
-        metadata=metadata | _map(held.get("metadata", {}), where),
+        schema=as_map(held.get("typeSchema", {}), where),
+        metadata=metadata | as_map(held.get("metadata", {}), where),
         reimport=bool(held.get("reimport", False)),
     )

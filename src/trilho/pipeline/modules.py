@@ -12,6 +12,10 @@ from trilho_runtime.describe import module_file
 
 DEPTH = 12  # how often a name may stand for another one
 FIELD_CLASSES = {"typing.NamedTuple", "typing.TypedDict", "typing_extensions.TypedDict", "typing_extensions.NamedTuple"}
+STARS = {
+    "typing": {"NamedTuple", "TypedDict", "Optional", "Union", "List", "Dict", "Any", "Literal"},
+    "trilho_runtime.step": {"In", "Out", "Table", "Model", "Metrics", "File", "step"},
+}
 Field = tuple[str, ast.expr, "Definitions"]
 
 
@@ -34,6 +38,8 @@ class Definitions:
     nodes: dict[str, ast.AST] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
     """What each imported name stands for, dotted."""
+    stars: list[str] = field(default_factory=list)
+    """The modules whose names are imported, whichever these are."""
 
     @cached_property
     def package(self) -> list[str]:
@@ -67,6 +73,7 @@ class Definitions:
             return
         above = self.package[: len(self.package) - node.level + 1] if node.level else []
         origin = ".".join(filter(None, (*above, node.module)))
+        self.stars += [origin] if any(alias.name == "*" for alias in node.names) else []
         self.imports |= {alias.asname or alias.name: f"{origin}.{alias.name}" for alias in node.names}
 
     def resolve(self, node: ast.AST) -> str:
@@ -77,7 +84,9 @@ class Definitions:
         if isinstance(node, ast.Name):
             if node.id in self.imports:
                 return self.imports[node.id]
-            return f"{self.module}.{node.id}" if node.id in self.nodes else node.id
+            if node.id in self.nodes:
+                return f"{self.module}.{node.id}"
+            return next((f"{star}.{node.id}" for star in self.stars if self._has(star, node.id)), node.id)
         if isinstance(node, ast.Attribute):
             inner = self.resolve(node.value)
             return f"{inner}.{node.attr}" if inner else ""
@@ -87,7 +96,16 @@ class Definitions:
         """Find what defines a name of this module, in another module where it is imported from there."""
         if name in self.nodes:
             return Found(self.nodes[name], self)
-        return self._elsewhere(self.imports[name], depth) if name in self.imports and depth else None
+        if name in self.imports:
+            return self._elsewhere(self.imports[name], depth) if depth else None
+        found = (self._elsewhere(f"{star}.{name}", depth) for star in self.stars if depth)
+        return next(filter(None, found), None)
+
+    def _has(self, star: str, name: str) -> bool:
+        """Say whether `from star import *` binds a name: a module of the project's, or one that is known here."""
+        if star in STARS:
+            return name in STARS[star]
+        return module_file(self.root, star) is not None and self._elsewhere(f"{star}.{name}", DEPTH) is not None
 
     def definition(self, node: ast.AST, depth: int = DEPTH) -> Found | None:
         """Find what defines the thing that a name stands for."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from trilho.pipeline.outcome import Asked, Done
 from trilho.pipeline.placeholder import Filling, PlaceholderError
 from trilho.pipeline.process import exit_words
 from trilho.pipeline.runs import TaskLog
-from trilho.pipeline.values import ValueMismatch
+from trilho.pipeline.values import ValueMismatch, plain
 from trilho.pipeline.workers import Ended, Leaf, Workers
 
 D = TypeVar("D")
@@ -40,6 +40,7 @@ class Performer:
     root: str | None
     """The URI that artifacts stay under, where they do not go to the store."""
     cached: bool
+    _libraries: dict[Path, str] = field(default_factory=dict)
 
     def is_cached(self, asked: Asked) -> bool:
         """Say whether what a task leaves counts for other tasks and runs."""
@@ -83,10 +84,18 @@ class Performer:
         """Give a task's log."""
         return TaskLog(self.cache.folder.log(asked.name))
 
-    @cached_property
-    def libraries(self) -> str:
-        """The digest of what the project's interpreter has installed, asked when the first step needs it."""
-        return libraries_of(self.cache.keeping.places.python, self.cache.home)
+    def libraries(self, container: Container) -> str:
+        """Give the digest of what the interpreter of a step of ours has installed, asked once; "" for other commands.
+
+        Raises ConfigError where that interpreter cannot run steps.
+        """
+        if step_of(container) is None:
+            return ""
+        places = self.cache.keeping.places
+        python = (places.of(container.image) or places.own).python
+        if python not in self._libraries:
+            self._libraries[python] = libraries_of(python, self.cache.home)
+        return self._libraries[python]
 
     def _import(self, asked: Asked) -> Done:
         importer = asked.executor
@@ -98,7 +107,7 @@ class Performer:
             raise StepFailed(f"task {asked.name} failed: the URI to import is {uri!r}", hint="give a path or a URI")
         name, output = next(iter(asked.component.artifact_outputs.items()), ("artifact", None))
         schema = importer.schema or (output.schema if output is not None else {})
-        made = self.cache.keeping.imported(name, uri, schema, filling.value(importer.metadata))
+        made = self.cache.keeping.imported(name, uri, schema, plain(filling.value(importer.metadata)))
         path = self.cache.keeping.local(made)
         if path is not None and not path.exists():
             raise DataError(f"task {asked.name} failed: {uri}: no such file or folder", hint="correct the URI")
@@ -119,7 +128,7 @@ class Performer:
             single = (takes is None or not takes.is_list) and len(listed) == 1
             inputs[name] = identities[0] if single else identities
         places = self.cache.keeping.places
-        libraries = self.libraries if step_of(container) is not None else ""
+        libraries = self.libraries(container)
         asked.fingerprint = leaf_fingerprint(asked.component, container, asked.parameters, inputs, places, libraries)
 
     def _known(self, asked: Asked, known: Kept) -> Done:
@@ -136,12 +145,18 @@ class Performer:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         exchange = Exchange(asked, container, scratch, self.cache.keeping, self._rooted(asked))
-        ended = self._ended(asked, container, exchange.request(self.schema_version), scratch)
+        before = self.cache.keeping.look(one for listed in asked.artifacts.values() for one in listed)
+        try:
+            ended = self._ended(asked, container, exchange.request(self.schema_version), scratch)
+        finally:
+            spoiled = self.cache.keeping.spoiled(before)
         told = exchange.told()
         if ended.code != 0 or (told is None and exchange.is_ours):
             done = _failed(self._error(asked, ended))
             done.values = dict((told or {}).get("parameterValues") or {})
             return done
+        if spoiled:
+            raise self._changed(asked, spoiled)
         values, artifacts = exchange.values(told or {}), exchange.artifacts(told or {})
         kept = Kept(self.cache.folder.path.name, asked.name, values, artifacts)
         (self.cache.keep if self.is_cached(asked) else self.cache.note)(asked.fingerprint, kept)
@@ -149,11 +164,19 @@ class Performer:
         reason = "" if asked.attempt == 1 else f"attempt {asked.attempt}"
         return Done("ran", reason, values, artifacts)
 
+    def _changed(self, asked: Asked, digests: list[str]) -> DataError:
+        names = [name for name, listed in asked.artifacts.items() if any(one.digest in digests for one in listed)]
+        return DataError(
+            f"step {asked.name} failed: it changed its input {', '.join(names)}, which others are given as well",
+            hint="let it write to a copy; what it changed is made again by the next run",
+        )
+
     def _rooted(self, asked: Asked) -> str | None:
         """Give the folder that a task's artifacts stay in, emptied of what an attempt before this one left."""
         if self.root is None:
             return None
-        uri = f"{self.root.rstrip('/')}/{asked.facts['pipeline_job_name']}/{asked.name}"
+        job = re.sub(r"/|^\.+", "-", asked.facts["pipeline_job_name"])  # on Kubeflow any text is one
+        uri = f"{self.root.rstrip('/')}/{job}/{asked.name}"
         folder = self.cache.keeping.places.local(uri)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

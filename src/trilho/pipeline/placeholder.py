@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilho.pipeline.expression import text_of
+from trilho.pipeline.spec import Component, Container
 
 PLACEHOLDER = re.compile(r"\{\{\$((?:(?!\}\}).)*)\}\}", re.DOTALL)
 PARAMETER = re.compile(r"""\.inputs\.parameters\[(['"])(?P<name>.+?)\1\]""")
@@ -18,6 +19,7 @@ ARTIFACT = re.compile(
     r"""\.(?P<field>uri|path|name|metadata)(?:\[(['"])(?P<key>.+?)\6\])?"""
 )
 ESCAPED = re.compile(r"\.json_escape\[(\d+)\]$")
+MANY = 1000  # artifacts that one input may be
 STRUCTS = re.compile(r'\s*\{\s*"(Concat|IfPresent)"\s*:')
 
 
@@ -104,6 +106,8 @@ class Filling:
                 return ["".join(self._struct(item["Concat"]))]
             if "IfPresent" in item:
                 choice = item["IfPresent"]
+                if not isinstance(choice, Mapping):
+                    raise PlaceholderError(f"IfPresent holds {json.dumps(choice)[:80]}, which is no map")
                 branch = choice.get("Then") if self._is_present(choice.get("InputName")) else choice.get("Else")
                 return [] if branch is None else self._struct(branch)
         raise PlaceholderError(f"{json.dumps(item)[:80]} is neither text nor Concat nor IfPresent")
@@ -112,6 +116,34 @@ class Filling:
         inputs = self.request.get("inputs", {})
         value = inputs.get("parameterValues", {}).get(name)
         return value is not None or bool(inputs.get("artifacts", {}).get(name, {}).get("artifacts"))
+
+
+def check_container(component: Component, container: Container, facts: Mapping[str, str]) -> None:
+    """Raise PlaceholderError for what stands for nothing, whatever a container of this component will be given."""
+    entry = {"uri": "", "name": "", "metadata": _Anything()}
+    sides = ((component.artifact_inputs, "inputs"), (component.artifact_outputs, "outputs"))
+    artifacts = {side: {name: {"artifacts": [entry] * MANY} for name in held} for held, side in sides}
+    files = {name: {"outputFile": ""} for name in component.outputs}
+    filling = Filling(
+        {
+            "inputs": {"parameterValues": dict.fromkeys(component.inputs, ""), "artifacts": artifacts["inputs"]},
+            "outputs": {"outputFile": "", "parameters": files, "artifacts": artifacts["outputs"]},
+        },
+        facts,
+    )
+    filling.words([*container.command, *container.args])
+    for text in container.env.values():
+        filling.text(text)
+
+
+class _Anything(dict[str, str]):
+    """Metadata of which nothing is known yet."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __missing__(self, _: str) -> str:
+        return ""
 
 
 def _read(text: str) -> Any:

@@ -39,6 +39,8 @@ class Places:
     images: Mapping[str, Place] = field(default_factory=dict)
     install: bool = True
     """Whether the pip preamble of KFP components is honoured; else it is skipped."""
+    environments: Path | None = None
+    """Where what KFP components ask pip for is kept; by default the home of the run."""
     environment: Mapping[str, str] = field(default_factory=dict)
     direct: bool = True
     """Whether trilho's own steps run in a warm interpreter; else by the pipeline's command, as in a container."""

@@ -144,7 +144,7 @@ class Reading:
         if group is None or group.over is None:
             return None
         if "const" in group.over and isinstance(group.over["const"], list):
-            return _common([_field(item, path) for item in group.over["const"]])
+            return _common([field_of(item, path) for item in group.over["const"]])
         over = self.seen(group.over)
         return Seen(over.type, is_artifact=True) if over is not None and over.is_artifact and not path else None
 
@@ -183,7 +183,8 @@ def called(group: Group) -> str:
     )
 
 
-def _field(item: Any, path: tuple[str, ...]) -> Any:
+def field_of(item: Any, path: tuple[str, ...]) -> Any:
+    """Give a field of an item that is an object, or None."""
     for part in path:
         item = item.get(part) if isinstance(item, dict) else None
     return item
@@ -211,4 +212,6 @@ def shown(value: Written) -> str:
     for key, name in (("ref", "Value"), ("param", "Param"), ("collected", "Collected")):
         if key in value:
             return f"{name}({value[key]!r})"
+    if value.keys() & {"op", "all", "any", "not"}:
+        return "a condition"
     return "Status()" if "status" in value else str(value.get("unserializable"))

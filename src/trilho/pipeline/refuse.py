@@ -16,7 +16,18 @@ from typing import Any
 from trilho.pipeline.command import Component, Plain, StepCommand, is_python, read_command
 from trilho.pipeline.interpreter import Interpreters
 from trilho.pipeline.places import Places
-from trilho.pipeline.spec import ComponentInput, Constant, Container, Executor, Importer, Spec, Task, Unsupported
+from trilho.pipeline.shapes import as_list, as_map
+from trilho.pipeline.spec import (
+    ComponentInput,
+    Constant,
+    Container,
+    Executor,
+    Importer,
+    IrError,
+    Spec,
+    Task,
+    Unsupported,
+)
 from trilho_runtime.describe import module_file
 
 OURS = ("trilho", "trilho_runtime")
@@ -189,24 +200,32 @@ def _cluster(here: _Here, label: str) -> Found:
     if not isinstance(settings, Mapping):
         return
     for kind in VOLUMES:
-        for volume in settings.get(kind, ()):
+        for volume in _entries(settings, kind):
             folder = str(volume.get("mountPath", ""))
             if not volume.get("optional") and not Path(folder).exists():
                 yield f"it reads a cluster's volume at {folder} ({kind}), which does not exist here", f"make {folder}"
     for kind in VARIABLES:
-        for given in settings.get(kind, ()):
-            wanted = [str(one.get("envVar")) for one in given.get("keyToEnv", ())]
+        for given in _entries(settings, kind):
+            wanted = [str(one.get("envVar")) for one in _entries(given, "keyToEnv")]
             missing = [name for name in wanted if name not in os.environ and name not in here.places.environment]
             if missing and not given.get("optional"):
                 names = ", ".join(missing)
                 yield f"it is given {names} by the cluster ({kind}), and that is not set here", f"export {names}"
-    fields = [str(one.get("name")) for one in settings.get("fieldPathAsEnv", ())]
+    fields = [str(one.get("name")) for one in _entries(settings, "fieldPathAsEnv")]
     missing = [name for name in fields if name not in os.environ and name not in here.places.environment]
     if missing:
         yield (
             f"it is given {', '.join(missing)} by the cluster, and that is not set here",
             f"export {', '.join(missing)}",
         )
+
+
+def _entries(settings: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    where = f"the second document: {key}"
+    try:
+        return [as_map(one, where) for one in as_list(settings.get(key, []), where)]
+    except IrError as error:
+        raise IrError(error.fact, hint="correct the document after ---") from None
 
 
 def _other_hardware(container: Container) -> Found:

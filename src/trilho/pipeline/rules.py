@@ -36,6 +36,7 @@ from trilho.pipeline.rules_types import (
 from trilho.pipeline.rules_wiring import (
     circle,
     missing_input,
+    odd_output,
     unknown_argument,
     unknown_code,
     unknown_output,
@@ -56,6 +57,7 @@ RULES: tuple[Rule, ...] = (
     unknown_argument,
     missing_input,
     unknown_output,
+    odd_output,
     unknown_parameter,
     unknown_code,
     unserializable,

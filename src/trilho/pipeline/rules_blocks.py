@@ -98,7 +98,7 @@ def first_of_no_chain(reading: Reading) -> Iterator[Finding]:
         if names is None or any(name.partition(".")[0] not in reading.tasks for name in names):
             continue
         groups = [reading.groups.get(reading.tasks[name.partition(".")[0]].group or "") for name in names]
-        problem = _no_chain(reading, groups) or _no_type(reading, names)
+        problem = _no_chain(reading, groups) or _no_type(reading, names) or _no_way(reading, names, use.scope)
         if problem:
             yield reading.finding("no alternatives", f"{use.where} is {shown(use.value)}: {problem}", use.at)
 
@@ -112,6 +112,12 @@ def _no_chain(reading: Reading, groups: list[Group | None]) -> str:
         return "no otherwise() without a condition is there, so that none of them may be"
     missing = [called(branch) for branch in branches if branch not in groups]
     return f"nothing of {', '.join(missing)} is among them" if missing else ""
+
+
+def _no_way(reading: Reading, names: list[str], scope: tuple[Group, ...]) -> str:
+    around = reading.scope(reading.tasks[names[0].partition(".")[0]].group)[:-1]
+    crossed = [group for group in around if group not in scope]
+    return f"they are within {called(crossed[0])}, and this is not" if crossed else ""
 
 
 def _no_type(reading: Reading, names: list[str]) -> str:

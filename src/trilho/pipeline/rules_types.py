@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from trilho.pipeline.annotation import PLAIN, fits_type
-from trilho.pipeline.definition import Written
+from trilho.pipeline.annotation import PLAIN, fits_type, type_of_value
+from trilho.pipeline.definition import Group, Written, comparisons_in
 from trilho.pipeline.interface import Input, Parameter
-from trilho.pipeline.reading import Finding, Reading, Seen, Use, called, shown
+from trilho.pipeline.reading import Finding, Reading, Seen, Use, called, field_of, shown
 
 ANY = "file"  # a kind that goes with every other
 JSON_WORDS = "texts, numbers, true and false, None, lists and objects of them can be"
+CONDITION = {"op", "all", "any", "not"}
+PLACEHOLDER = re.compile(r"\{\{\$(?!\.pipeline_)")  # what a service would fill in; facts about the run may be meant
 COMPARED = ("str", "int", "float", "bool")
 NUMBERS = ("int", "float")
 
@@ -22,6 +26,12 @@ def unserializable(reading: Reading) -> Iterator[Finding]:
         if "unserializable" in use.value:
             said = f"{use.value['unserializable']}, a {use.value['type']}, which no pipeline can hold"
             yield reading.finding("unserializable default", f"{use.where} is {said}", use.at, JSON_WORDS)
+        if use.value.keys() & CONDITION:
+            message = f"{use.where} is a condition, which is asked by when() and is no value"
+            yield reading.finding("type mismatch", message, use.at)
+        if "const" in use.value and PLACEHOLDER.search(json.dumps(use.value["const"])):
+            message = f"{use.where} is {use.value['const']!r}, and services fill in what stands after {{{{$"
+            yield reading.finding("odd constant", message, use.at, "a parameter of the pipeline travels as it is")
 
 
 def odd_parameter(reading: Reading) -> Iterator[Finding]:
@@ -98,21 +108,12 @@ def _what(value: Written, seen: Seen) -> str:
 def odd_comparison(reading: Reading) -> Iterator[Finding]:
     """Find conditions that compare what cannot be compared."""
     for group in reading.definition.groups:
-        for one in _comparisons(group.condition) if group.condition is not None else ():
+        for one in comparisons_in(group.condition) if group.condition is not None else ():
             left, right = (reading.seen(one[side]) for side in ("left", "right"))
             problem = _problem(left, right, one["op"])
             if problem:
                 said = f"{shown(one['left'])} {one['op']} {shown(one['right'])}"
                 yield reading.finding("type mismatch", f"the condition of {called(group)}: {said} {problem}", group.at)
-
-
-def _comparisons(condition: Written) -> Iterator[Written]:
-    if "op" in condition:
-        yield condition
-        return
-    inner = [condition["not"]] if "not" in condition else condition.get("all") or condition["any"]
-    for one in inner:
-        yield from _comparisons(one)
 
 
 def _problem(left: Seen | None, right: Seen | None, op: str) -> str:
@@ -135,5 +136,27 @@ def not_a_list(reading: Reading) -> Iterator[Finding]:
         if seen is not None and seen.type and not (seen.is_list if seen.is_artifact else seen.type == "list"):
             message = f"{called(group)} goes over {shown(group.over)}, which is {seen}; a list is wanted"
             yield reading.finding("type mismatch", message, group.at)
-        if group.over.get("const") == []:
-            yield reading.finding("type mismatch", f"{called(group)} goes over an empty list", group.at)
+        if isinstance(group.over.get("const"), list):
+            for problem in _odd_items(reading, group, group.over["const"]):
+                yield reading.finding("type mismatch", f"{called(group)} {problem}", group.at)
+
+
+def _odd_items(reading: Reading, group: Group, items: list[Any]) -> Iterator[str]:
+    """Say what is wrong with a list that is written out."""
+    if not items:
+        yield "goes over an empty list"
+    elif (types := _mixed(items)) or None in items:
+        yield f"goes over items of different types: {types}" if types else "goes over None, which is of no type"
+    uses = (use.value for use in reading.uses() if use.value.get("item") == group.name)
+    for path in dict.fromkeys(tuple(value.get("path") or ()) for value in uses):
+        found = [field_of(item, path) for item in items]
+        said = f"goes over items whose {'.'.join(path)} is"
+        if path and None in found:
+            yield f"{said} not there in item {found.index(None)}, or None"
+        elif path and (types := _mixed(found)):
+            yield f"{said} of different types: {types}"
+
+
+def _mixed(items: list[Any]) -> str:
+    types = {type_of_value(item) for item in items}
+    return "" if len(types) == 1 or types == {*NUMBERS} else ", ".join(sorted(types))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trilho.pipeline.definition import Group, references_in
 from trilho.pipeline.interface import StepInterface, near
-from trilho.pipeline.reading import Finding, Reading, Use, called
+from trilho.pipeline.reading import Finding, Reading, Use, called, shown
 
 WHOLE = "*"
 
@@ -64,6 +64,8 @@ def _unknown(reading: Reading, use: Use, reference: str) -> Iterator[Finding]:
         rule = "unknown task"
         message = f"{use.where} is {reference!r}, and there is no task {name!r}"
         hint = near(reference if output else name, every if output else list(reading.tasks))
+        if "/" in reference:
+            hint = f'p.artifact("NAME", uri="{reference}") is one that is there already'
         yield reading.finding(rule, message, use.at, hint)
         return
     given = reading.gives(task)
@@ -72,6 +74,15 @@ def _unknown(reading: Reading, use: Use, reference: str) -> Iterator[Finding]:
         allowed = [f"{name}.{key}" for key in given]
         hint = near(reference, allowed) if output else f"there are: {', '.join(allowed) or 'none'}"
         yield reading.finding("unknown output", f"{use.where} is {reference!r}, {said}", use.at, hint)
+
+
+def odd_output(reading: Reading) -> Iterator[Finding]:
+    """Find outputs of the pipeline that no task makes."""
+    for name, value in reading.definition.outputs.items():
+        if not references_in(value) or value.keys() & {"op", "all", "any", "not"}:
+            message = f"the pipeline's output {name} is {shown(value)}; an output of a task is wanted"
+            at = reading.definition.outputs_at.get(name, reading.definition.at)
+            yield reading.finding("unknown output", message, at, f'output("{name}", "TASK.OUTPUT")')
 
 
 def unknown_parameter(reading: Reading) -> Iterator[Finding]:

@@ -78,9 +78,11 @@ class RunFolder:
             ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:  # not when the wait for another who holds it is interrupted: then it is the other's
+                shutil.rmtree(self.work, ignore_errors=True)
         finally:
-            shutil.rmtree(self.work, ignore_errors=True)
             os.close(descriptor)
 
     def is_held(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from trilho.core.digest import digest_json
 from trilho.errors import StepFailed
 from trilho.pipeline.artifacts import Artifact, Artifacts
-from trilho.pipeline.expression import ExpressionError, parse, text_of
+from trilho.pipeline.expression import ExpressionError, Untyped, parse, text_of
 from trilho.pipeline.ir import (
     MISSING,
     Component,
@@ -92,7 +92,12 @@ class Scope:
             return True
         artifacts = {name: {"artifacts": [one.entry() for one in xs]} for name, xs in given.artifacts.items()}
         old = {name: _snake(to_old(value)) for name, value in given.parameters.items()}
-        inputs = {"parameter_values": given.parameters, "parameters": old, "artifacts": artifacts}
+        kinds = self.spec.component(task).inputs
+        values = {
+            name: Untyped(text_of(value)) if name in kinds and _is_passed(name, kinds[name], value) else value
+            for name, value in given.parameters.items()
+        }
+        inputs = {"parameter_values": values, "parameters": old, "artifacts": artifacts}
         try:
             return parse(task.condition).holds({"inputs": inputs})
         except ExpressionError as error:

@@ -44,7 +44,7 @@ def _coerced(value: Any, wanted: ParameterType) -> Any:
     match wanted:
         case "STRING":
             return text_of(value)
-        case "NUMBER_INTEGER" if number and value == int(value):
+        case "NUMBER_INTEGER" if number and (isinstance(value, int) or value.is_integer()):
             return int(value)
         case "NUMBER_DOUBLE" if number:
             return float(value)
@@ -85,7 +85,7 @@ def read_text(text: str, wanted: ParameterType) -> Any:
         if wanted == "BOOLEAN":
             return TRUTHS[word.lower()]
         value = float(word) if wanted == "NUMBER_DOUBLE" else json.loads(word)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         raise ValueMismatch(f"{shown(text)} is not {WORDS[wanted]}") from None
     return coerced(value, wanted)
 
@@ -113,6 +113,19 @@ def to_old(value: Any) -> dict[str, Any]:
     if isinstance(value, int) and not isinstance(value, bool):
         return {"intValue": str(value)}
     return {"doubleValue": value} if isinstance(value, float) else {"stringValue": text_of(value)}
+
+
+def is_json(value: Any) -> bool:
+    """Say whether a value can be written as JSON, which has no NaN and no infinity.
+
+    >>> is_json([1.5]), is_json([float("nan")])
+    (True, False)
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def shown(value: Any) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from trilho.pipeline.spec import (
     Component,
     ComponentInput,
     Dag,
     FinalStatus,
+    Input,
     IrError,
     Selection,
     Source,
@@ -56,6 +58,28 @@ def near(given: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     close = difflib.get_close_matches(given, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+
+
+def mend(component: Component) -> Component:
+    """Let a group's tasks take the field of a loop's item under the name that the group has it by.
+
+    The official compiler gives a chain of conditions the field that they compare (ITEM-subvar-FIELD), and then lets
+    each of them take that field of the item, which the chain was not given.
+    """
+    if component.dag is None:
+        return component
+    tasks = {
+        name: replace(task, parameters={key: _mended(key, one, component) for key, one in task.parameters.items()})
+        for name, task in component.dag.tasks.items()
+    }
+    return replace(component, dag=replace(component.dag, tasks=tasks))
+
+
+def _mended(key: str, given: Input, component: Component) -> Input:
+    source = given.source
+    if not isinstance(source, ComponentInput) or source.name in component.inputs or key not in component.inputs:
+        return given
+    return Input(ComponentInput(key), None) if key.startswith(f"{source.name}-subvar-") else given
 
 
 def _want(name: str, allowed: Mapping[str, object], what: str) -> None:

@@ -18,17 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from trilho.errors import StepFailed
-from trilho.pipeline.command import Component, Plain, StepCommand, is_python, read_command
+from trilho.pipeline.command import Component, Plain, StepCommand, ephemeral, is_python, read_command
 from trilho.pipeline.environment import Environments, satisfies
 from trilho.pipeline.interpreter import Interpreters
 from trilho.pipeline.places import Places
 from trilho.pipeline.process import Ended, Keeper, step_environment
 from trilho.pipeline.refuse import Problem, problems_of
-from trilho.pipeline.spec import Container, Spec
+from trilho.pipeline.spec import Spec
 
 __all__ = ["Ended", "Leaf", "Problem", "Workers"]
 
 PLATFORM_STEPS = ("trilho.train.steps",)
+EXECUTOR_INPUT = "--executor-input"
+LONGEST = 32 * 4096 - 1  # bytes of one argument: Linux's MAX_ARG_STRLEN
+FROM_FILE = (
+    "import json,runpy,sys; module = sys.argv[1]; sys.argv[1:] = json.load(open(sys.argv[2])); "
+    "runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
 OURS = ("trilho", "trilho_runtime")
 
 
@@ -66,7 +72,8 @@ class Workers:
         self._lock = threading.Lock()
         self._keepers: dict[tuple[Path, Path | None], Keeper] = {}
         self._commands = Keeper(places.platform, folder=places.folder, preload=())
-        self._environments = Environments(home, self._commands.run_command, places.folder, places.environment)
+        kept = places.environments or home
+        self._environments = Environments(kept, self._commands.run_command, places.folder, places.environment)
         self._interpreters = Interpreters(places, home)
 
     def __enter__(self) -> Workers:
@@ -85,14 +92,6 @@ class Workers:
             if not problem.fatal:
                 self._say(f"task {problem.task}: {problem.reason}")
         return found
-
-    def prepare(self, spec: Spec, say: Callable[[str], None]) -> None:
-        """Make the environments that the pipeline's components ask for; run() makes one where it is missing."""
-        for container in spec.executors.values():
-            if isinstance(container, Container):
-                command = read_command([*container.command, *container.args])
-                if isinstance(command, Component) and command.installs and self._places.install:
-                    self._installed(command, container.image, say, None)
 
     def run(self, leaf: Leaf) -> Ended:
         """Run one leaf to its end."""
@@ -159,6 +158,10 @@ class Workers:
             facts["TRILHO_SOURCE"] = str(place.source)
         environment = self._environment(leaf, step_environment(facts), place.python)
         words = [str(place.python), *leaf.command[1:], *leaf.args]
+        if _is_long(words) and EXECUTOR_INPUT in words[:-1]:
+            request = leaf.scratch / "executor_input.json"
+            request.write_text(json.dumps(leaf.request), encoding="utf-8")
+            words[words.index(EXECUTOR_INPUT) + 1] = str(request)
         return self._run_words(leaf, words, environment, self._places.folder, timeout)
 
     def _run_component(self, leaf: Leaf, command: Component, timeout: timedelta | None) -> Ended:
@@ -167,7 +170,11 @@ class Workers:
         else:
             python = self._interpreters.with_module(command.module or "kfp", leaf.image)
         environment = self._environment(leaf, self._interpreters.clean(), python)
-        return self._run_words(leaf, command.words, environment, _folder(leaf), timeout)
+        words, function = command.words, ephemeral(command.words)
+        if function is not None and python is not None and _is_long(words):
+            words = _from_files(leaf, python, *function)
+            environment["_KFP_RUNTIME"] = "true"
+        return self._run_words(leaf, words, environment, _folder(leaf), timeout)
 
     def _run_plain(self, leaf: Leaf, command: Plain, timeout: timedelta | None) -> Ended:
         place = self._places.of(leaf.image)
@@ -185,6 +192,12 @@ class Workers:
     def _run_words(
         self, leaf: Leaf, words: Sequence[str], environment: dict[str, str], folder: Path, timeout: timedelta | None
     ) -> Ended:
+        if _is_long(words):
+            size = max(len(word.encode()) for word in words)
+            raise StepFailed(
+                f"a word of its command has {size} bytes, and the system allows {LONGEST}",
+                hint="hand it over as an artifact instead",
+            )
         return self._commands.run_command(words, environment=environment, folder=folder, log=leaf.log, timeout=timeout)
 
     def _environment(self, leaf: Leaf, base: Mapping[str, str], python: Path | None) -> dict[str, str]:
@@ -208,6 +221,18 @@ class Workers:
                     say(f"{error.fact.partition(':')[0]}; {python} has it already")
                     return python
             raise
+
+
+def _is_long(words: Sequence[str]) -> bool:
+    return any(len(word) * 4 > LONGEST and len(word.encode()) > LONGEST for word in words)
+
+
+def _from_files(leaf: Leaf, python: Path, module: str, source: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Give the words that run a component's function with its source and arguments from files of any size."""
+    code, given = _folder(leaf) / "ephemeral_component.py", leaf.scratch / "arguments.json"
+    code.write_text(source, encoding="utf-8")
+    given.write_text(json.dumps(["--component_module_path", str(code), *arguments]), encoding="utf-8")
+    return (str(python), "-c", FROM_FILE, module, str(given))
 
 
 def _error_of(request: Mapping[str, Any]) -> dict[str, Any] | None:

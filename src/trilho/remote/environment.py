@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
 
 from trilho.config import FILE, Environment, Settings
 from trilho.core.ports import ArtifactStore, RemoteFiles, Runner, Scheduler
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 On = Literal["vertex", "kubeflow"]
 BACKENDS: dict[On, Literal["gcp", "kubeflow"]] = {"vertex": "gcp", "kubeflow": "kubeflow"}
 FOLDER = "file://"
+OVERRIDES = {"project": "TRILHO_PROJECT", "region": "TRILHO_REGION", "bucket": "TRILHO_BUCKET", "image": "TRILHO_IMAGE"}
 EMULATED_IMAGE = "trilho.local/"
 """How images begin that no registry has: they stand for the project as it is on this machine."""
 
@@ -95,10 +98,12 @@ class Target:
         return f"{self.store_root}/{digest[:2]}/{digest}"
 
     def place(self, run: str) -> str:
-        """Name a run's job there, before it is submitted."""
+        """Name a run's job there, before it is submitted. Raises UsageError for an address that may not be kept."""
         if self.on == "vertex":
             return f"projects/{self.environment.project}/locations/{self.environment.region}/pipelineJobs/{run}"
-        return f"{self._endpoint}#{run}"
+        from trilho.backends.kubeflow.api import KubeflowApi
+
+        return f"{KubeflowApi(self._endpoint).endpoint}#{run}"
 
     @property
     def emulated(self) -> bool:
@@ -155,18 +160,31 @@ def _implied(on: On) -> dict[str, Environment]:
     """Give the environment that an emulator's variables describe, where trilho.toml has none."""
     project, bucket = os.environ.get("GOOGLE_CLOUD_PROJECT"), os.environ.get("TRILHO_BUCKET")
     if on == "vertex" and os.environ.get("TRILHO_AIPLATFORM") and project:
-        return {"emulated": Environment(backend="gcp", project=project, bucket=bucket or f"{project}-trilho")}
+        return {"emulated": _checked({"backend": "gcp", "project": project, "bucket": bucket or f"{project}-trilho"})}
     endpoint = os.environ.get("TRILHO_KUBEFLOW")
     if on == "kubeflow" and endpoint and bucket:
-        return {"emulated": Environment(backend="kubeflow", endpoint=endpoint, bucket=bucket)}
+        return {"emulated": _checked({"backend": "kubeflow", "endpoint": endpoint, "bucket": bucket})}
     return {}
 
 
 def _overridden(environment: Environment) -> Environment:
     """Put what the process's environment says in place of what trilho.toml says."""
-    names = {"project": "TRILHO_PROJECT", "region": "TRILHO_REGION", "bucket": "TRILHO_BUCKET", "image": "TRILHO_IMAGE"}
-    given = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
-    return Environment.model_validate({**environment.model_dump(), **given}) if given else environment
+    given = {field: os.environ[name] for field, name in OVERRIDES.items() if os.environ.get(name)}
+    return _checked({**environment.model_dump(), **given}) if given else environment
+
+
+def _checked(values: Mapping[str, Any]) -> Environment:
+    """Make an environment of what variables say. Raises ConfigError that names the variable."""
+    try:
+        return Environment.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        why = str(first["msg"]).removeprefix("Value error, ")
+        name = next((OVERRIDES[str(key)] for key in first["loc"] if key in OVERRIDES), None)
+        raise ConfigError(
+            f"{name} is {first['input']!r}; allowed: {why}" if name else f"the environment is not whole: {why}",
+            hint=f"correct {name}, or unset it" if name else f"correct {', '.join(OVERRIDES.values())}",
+        ) from None
 
 
 def _example(on: On) -> str:

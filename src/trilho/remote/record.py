@@ -51,6 +51,8 @@ class RemoteRun:
     submitted: bool = False
     package: str | None = None
     """What a training left, known before it is on record: the same package may be an older run's version."""
+    exit_code: int = 0
+    """Of how it ended: whoever asks later is told with the same one."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -84,7 +86,7 @@ def write(home: Path, run: RemoteRun, document: Mapping[str, Any] | None = None)
     folder = RunFolder.of(home, run.run).path
     try:
         if document is not None:
-            write_whole(folder / "pipeline.json", json.dumps(document, sort_keys=True))
+            write_whole(folder / "pipeline.json", json.dumps(document))  # tasks are listed in its order
         write_whole(folder / "remote.json", json.dumps({"schema": SCHEMA, **asdict(run)}, indent=1))
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}", hint="free some space") from None

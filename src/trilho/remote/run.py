@@ -165,7 +165,13 @@ def follow_run(
         record.show(project.home, run, status, planned)
         on_status(run, status)
 
-    status = follow(target.runner, run_id, on_status=look, on_silence=lambda error: say(f"{error.fact}; looking again"))
+    try:
+        status = follow(
+            target.runner, run_id, on_status=look, on_silence=lambda error: say(f"{error.fact}; looking again")
+        )
+    except NotFound as error:
+        hint = f"was its job removed there? trilho runs cancel {run_id} puts its end on record"
+        raise NotFound(error.fact, hint=hint) from error
     return complete(project, target, run, status)
 
 
@@ -175,8 +181,9 @@ def cancel_run(project: Project, run_id: str, *, say: Say = lambda _line: None) 
     done = outcome_on_record(project, run)
     if done is not None:
         raise UsageError(f"run {run_id} has ended already: it {done.state}", hint=f"trilho runs show {run_id}")
-    run = replace(run, cancelled_by=whoami())
-    record.write(project.home, run)
+    with RunFolder.of(project.home, run_id).lease():  # whoever is about to submit it comes first
+        run = replace(record.read(project.home, run_id), cancelled_by=whoami())
+        record.write(project.home, run)
     target = target_as_it_was(project, run, say)
     try:
         target.runner.cancel(run_id)
@@ -202,11 +209,17 @@ def target_as_it_was(project: Project, run: RemoteRun, say: Say = lambda _line: 
 
 
 def _handed_over(project: Project, target: Target, run: RemoteRun, document: Mapping[str, Any]) -> RemoteRun:
+    from trilho.remote.train import upload
+
     if run.submitted:
         return run
     with RunFolder.of(project.home, run.run).lease():  # whoever is about to submit it comes first
         again = record.read(project.home, run.run)
-        return again if again.submitted else hand_over(project, target, again, document)
+        if again.submitted:
+            return again
+        if again.dataset is not None:  # whoever began it may have been killed before all of it was there
+            upload(project, target, again, target.say)
+        return hand_over(project, target, again, document)
 
 
 def complete(project: Project, target: Target, run: RemoteRun, status: RemoteStatus) -> Outcome:
@@ -223,12 +236,13 @@ def complete(project: Project, target: Target, run: RemoteRun, status: RemoteSta
             return complete_training(project, target, run, gathered)
         result = gathered.result
         problem = result.error
+        record.write(project.home, replace(run, exit_code=problem.exit_code if problem is not None else 0))
         end = r.RunEnded(
             model=run.model,
             run=run.run,
             state=result.state,
             tasks=result.tasks,
-            error=problem.fact.splitlines()[0] if problem is not None else None,
+            error=problem.line if problem is not None else None,
             seconds=round(result.seconds, 3),
         )
         project.record(end, actor=run.actor)
@@ -263,7 +277,8 @@ def outcome_on_record(project: Project, run: RemoteRun) -> Outcome | None:
     found = state.runs.get(run.run)
     if found is None or found.state == "running":
         return None
-    training = _training_on_record(project, found) if run.dataset is not None else None
+    kept = record.read(project.home, run.run)
+    training = _training_on_record(project, found, kept) if run.dataset is not None else None
     return Outcome(
         run=run.run,
         pipeline=found.pipeline,
@@ -273,20 +288,23 @@ def outcome_on_record(project: Project, run: RemoteRun) -> Outcome | None:
         tasks=found.tasks,
         training=training,
         error=found.error,
-        exit_code=0 if found.state == "succeeded" else 1,
+        exit_code=_exit_code(found, kept),
     )
 
 
-def _training_on_record(project: Project, found: Run) -> TrainOutcome:
-    state, package = project.state(), record.read(project.home, found.id).package
-    kept = None if found.state != "succeeded" else package
-    version = next((one for one in state.versions.values() if one.package == kept), None)
+def _exit_code(found: Run, kept: RemoteRun) -> int:
+    return 0 if found.state == "succeeded" else kept.exit_code or 1
+
+
+def _training_on_record(project: Project, found: Run, kept: RemoteRun) -> TrainOutcome:
+    state, package = project.state(), kept.package if found.state == "succeeded" else None
+    version = next((one for one in state.versions.values() if one.package == package), None)
     ended = TrainOutcome(
         run=found.id,
         state=found.state,
         tasks=found.tasks,
         error=found.error,
-        exit_code=0 if found.state == "succeeded" else 1,
+        exit_code=_exit_code(found, kept),
     )
     if version is None:
         return ended

@@ -72,7 +72,7 @@ def submit_training(
         )
         record.write(project.home, remote, training.document)
         try:
-            _upload(project, target, training, say)
+            upload(project, target, remote, say)
         except TrilhoError as error:
             record_failure(project, remote, error)
             raise
@@ -85,12 +85,13 @@ def _parameters(target: Target, training: Training) -> dict[str, Any]:
     return {name: there.get(name, value) for name, value in training.parameters.items()}
 
 
-def _upload(project: Project, target: Target, training: Training, say: Say) -> None:
-    """Put the dataset version and the champion into the bucket's store, as far as they are not there."""
-    manifest = training.dataset.digest
-    digests = [manifest, *(file["digest"] for file in read_manifest(manifest, project.store)["files"])]
-    digests += [training.champion] if training.champion else []
-    missing = [digest for digest in dict.fromkeys(digests) if not target.store.use(digest)]
+def upload(project: Project, target: Target, run: RemoteRun, say: Say) -> None:
+    """Put a training's dataset version and champion into the bucket's store, as far as they are not there."""
+    manifest = str((run.dataset or {})["digest"])
+    champion = str(run.parameters.get("champion_uri") or "").rpartition("/")[2]
+    files = [file["digest"] for file in read_manifest(manifest, project.store)["files"]]
+    digests = dict.fromkeys(filter(None, [manifest, *files, champion]))
+    missing = [digest for digest in digests if not target.store.use(digest)]
     if missing:
         say(f"uploading {len(missing)} of {len(digests)} artifacts to {target.store_root}")
     for digest in missing:
@@ -108,7 +109,6 @@ def complete_training(project: Project, target: Target, run: RemoteRun, gathered
     for name in FETCHED if result.state == "succeeded" else ():
         if name in gathered.places:
             fetch(target.files, project.store, gathered.places[name], result.artifacts[name])
-    record.write(project.home, replace(run, package=result.artifacts.get(NEEDED[0])))
     state = project.state()
     champion = state.versions.get(run.champion) if run.champion is not None else None
     kept: list[r.Payload] = []
@@ -117,6 +117,8 @@ def complete_training(project: Project, target: Target, run: RemoteRun, gathered
         context, record=lambda *payloads: kept.extend(payloads), commit=run.commit, commit_time=run.commit_time
     )
     trained = finish(context, _dataset(run.dataset or {}), result, result.seconds)
+    code = trained.problem.exit_code if trained.problem is not None else 0
+    record.write(project.home, replace(run, package=result.artifacts.get(NEEDED[0]), exit_code=code))
     done = project.finish_training(trained, champion, run.actor, before=kept)
     return replace(outcome(run, trained.state, trained.tasks, result.outputs, trained.problem), training=done)
 

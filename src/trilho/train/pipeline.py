@@ -189,10 +189,10 @@ def _timeout(settings: Settings) -> int:
 
 def write_training(
     settings: Settings, contract: Contract, source: Path, python: Path, home: Path, image: str
-) -> dict[str, Any]:
-    """Write, check and compile the pipeline that a training runs."""
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Write, check and compile the pipeline that a training runs; give too what the code that wrote it has read."""
     definition, interfaces = define_training(settings, contract, source, python, home)
-    return compile_definition(definition, interfaces, image=image)
+    return compile_definition(definition, interfaces, image=image), definition.depends
 
 
 def define_training(

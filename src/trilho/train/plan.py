@@ -14,8 +14,9 @@ from trilho.core.files import write_whole
 from trilho.data.contract import Contract
 from trilho.pipeline.fingerprint import code_digest, libraries_of
 from trilho_runtime.fingerprint import runtime_digest
+from trilho_runtime.watch import state
 
-SCHEMA = 1
+SCHEMA = 2
 PIPELINE = "train"
 WINDOW = ("fit-window", "predict-window")  # tasks that are those of "all" again while the window is all of it
 CHAMPION = "champion"
@@ -30,19 +31,28 @@ def compile_training(
     """Compile the pipeline that a training runs. Raises ConfigError or GraphError for one that cannot train."""
     image = image or f"trilho.local/{settings.model.name}"
     kept = home / "cache" / f"plan-{_name(settings, contract, source, python, home, image)}.json"
-    try:
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    found = _kept(kept)
+    if found is None:
         from trilho.train.pipeline import write_training  # here: what is kept needs none of it
 
-        found = write_training(settings, contract, source, python, home, image)
+        found, read = write_training(settings, contract, source, python, home, image)
         with suppress(OSError):  # then it is compiled again
-            write_whole(kept, json.dumps(found))
+            write_whole(kept, json.dumps({"document": found, "read": read}))
     return found
 
 
+def _kept(place: Path) -> dict[str, Any] | None:
+    """Give what was compiled, unless a file or variable that the project's code read then is another now."""
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        fresh = not found["read"] or state(found["read"]) == found["read"]
+        return dict(found["document"]) if fresh else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _name(settings: Settings, contract: Contract, source: Path, python: Path, home: Path, image: str) -> str:
-    files = sorted(file for package in WRITERS for file in (OURS / package).glob("*.py"))
+    files = sorted(file for package in WRITERS for file in (OURS / package).rglob("*.py"))
     ours = [runtime_digest(), [digest_file(file) for file in files]]
     theirs = [code_digest(source, ["*"]), libraries_of(python, home) if settings.pipeline.define else ""]
     asked = [settings.model_dump(mode="json"), contract.model_dump(mode="json"), image]

@@ -30,7 +30,7 @@ from trilho.pipeline.ir import read
 from trilho.pipeline.places import Places
 from trilho.pipeline.runs import RunFolder
 from trilho.pipeline.workers import Workers
-from trilho.train.account import told
+from trilho.train.account import own_name, told
 from trilho.train.plan import PIPELINE, compile_training
 from trilho.train.split import window_start
 from trilho_runtime.describe import look_for
@@ -149,7 +149,7 @@ def begin(context: TrainContext) -> Training | TrainResult:
 def finish(context: TrainContext, dataset: Dataset, result: RunResult, seconds: float) -> TrainResult:
     """Put a run that has ended on record, and say what it left."""
     _record_checks(context, dataset, load_contract(context.project / context.settings.data.contract), result)
-    problem = result.error.fact.splitlines()[0] if result.error is not None else None
+    problem = result.error.line if result.error is not None else None
     _record_end(context, result.state, _told(context, dataset, result.tasks), problem, seconds)
     return _result(context, dataset, result, seconds)
 
@@ -334,7 +334,7 @@ def _record_start(context: TrainContext, dataset: Dataset | None) -> None:
 
 
 def _record_checks(context: TrainContext, dataset: Dataset, contract: Contract, result: RunResult) -> None:
-    state = next((task["state"] for task in result.tasks if task["name"] == "check"), None)
+    state = next((task["state"] for task in result.tasks if own_name(task["name"]) == "check"), None)
     findings = _findings(context, dataset, contract) if state == "failed" else []
     if state in ("ran", "cached") or findings:
         verdict: Any = "fail" if findings else "pass"

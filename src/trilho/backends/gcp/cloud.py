@@ -15,6 +15,7 @@ from trilho.errors import TrilhoError, Unreachable, UsageError
 T = TypeVar("T")
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 CALL_SECONDS = 60.0
+QUOTAS = "https://console.cloud.google.com/iam-admin/quotas"
 PLUGIN = "Getting metadata from plugin failed"
 """How gRPC reports that a token could not be had: as UNAVAILABLE, whatever the reason was."""
 OFFLINE = ("Max retries exceeded", "Connection", "timed out", "Temporary failure")
@@ -111,6 +112,11 @@ class Cloud:
         said = getattr(error, "message", None) or str(error)
         if is_credentials_problem(error):
             return access.expired(doing, _shortly(said.removeprefix(PLUGIN).removeprefix(" with error:")))
+        if getattr(error, "code", None) == 429:
+            return Unreachable(
+                f"{doing}: a quota or rate limit of project {self.project} is used up: {_shortly(said)}",
+                hint=f"try again later, or ask for more: {QUOTAS}?project={self.project}",
+            )
         if is_passing(error):
             return Unreachable(
                 f"{doing}: {self._where(error)} did not answer for {self.patience.seconds:g} s: {_shortly(said)}",

@@ -12,6 +12,7 @@ from trilho.core.ports import RemoteJob, RemoteState, RemoteStatus, RemoteTask, 
 from trilho.errors import UsageError
 
 MOST_NESTED = 100
+OUTPUT = "output:"
 JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 STATES: dict[str, RemoteState] = {
     "PIPELINE_STATE_RUNNING": "running",
@@ -113,7 +114,17 @@ def tasks_of(details: Iterable[Any], root: str) -> Iterable[RemoteTask]:
             state=TASK_STATES.get(detail.state.name, "pending"),
             seconds=_seconds(detail),
             error=(detail.error.message if detail.error else "") or None,
+            values=_values(detail),
+            artifacts={name: one.artifacts[0].uri for name, one in detail.outputs.items() if one.artifacts},
         )
+
+
+def _values(detail: Any) -> dict[str, Any]:
+    """Give a task's output values, which Vertex keeps among what its execution is described with."""
+    from google.protobuf import json_format
+
+    told = json_format.MessageToDict(type(detail).pb(detail).execution.metadata)
+    return {key.removeprefix(OUTPUT): value for key, value in told.items() if key.startswith(OUTPUT)}
 
 
 def _path(detail: Any, known: Mapping[int, Any], root: str) -> str:

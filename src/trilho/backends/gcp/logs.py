@@ -22,7 +22,7 @@ def read_log(cloud: Cloud, run: str, task: str, container_job: str | None) -> st
         token = page.get("nextPageToken", "")
         if not token:
             break
-    return "".join(f"{line}\n" for line in lines[-MOST_LINES:])
+    return "".join(f"{line}\n" for line in reversed(lines[:MOST_LINES]))
 
 
 def log_filter(run: str, task: str, container_job: str | None) -> str:
@@ -56,7 +56,7 @@ def _page(cloud: Cloud, chosen: str, token: str) -> dict[str, Any]:
         json={
             "resourceNames": [f"projects/{cloud.project}"],
             "filter": chosen,
-            "orderBy": "timestamp asc",
+            "orderBy": "timestamp desc",
             "pageSize": PAGE,
             **({"pageToken": token} if token else {}),
         },

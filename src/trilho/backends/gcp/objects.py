@@ -45,7 +45,7 @@ class GcsFiles:
         found = self._under(uri)
         if not found:
             raise DataError(f"{uri} is not in its bucket", hint="run what made it again")
-        self.load_many({name: to / name.removeprefix(_folder(uri)) for name in found})
+        self.load_many({name: place_within(to, name.removeprefix(_folder(uri))) for name in found})
 
     def load_many(self, places: dict[str, Path]) -> None:
         """Copy files to paths of this machine, several at once."""
@@ -136,6 +136,17 @@ def split(uri: str) -> tuple[str, str, str]:
         raise UsageError(f"{uri!r} is not in Cloud Storage", hint="gs://BUCKET/PATH is wanted")
     bucket, _, name = uri.removeprefix(SCHEME).partition("/")
     return bucket, name, name.rpartition("/")[2]
+
+
+def place_within(folder: Path, name: str) -> Path:
+    """Give where an object of a folder goes on this machine. Raises DataError for a name that leads out of it.
+
+    >>> place_within(Path("to"), "a/b.bin").as_posix()
+    'to/a/b.bin'
+    """
+    if name.startswith("/") or ".." in name.split("/"):
+        raise DataError(f"the object name {name!r} leads out of its folder", hint="remove it: no step of ours wrote it")
+    return folder / name
 
 
 def _folder(uri: str) -> str:

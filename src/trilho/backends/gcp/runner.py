@@ -11,7 +11,6 @@ from trilho.core.ports import NotFound, RemoteJob, RemoteStatus
 from trilho.errors import UsageError
 
 RUN_LABEL = "trilho-run"
-MODEL_LABEL = "trilho-model"
 
 
 class VertexRunner:

@@ -15,8 +15,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from trilho.backends.gcp.objects import GcsFiles
-from trilho.core.digest import digest_path
+from trilho.backends.gcp.objects import GcsFiles, place_within
+from trilho.core.digest import digest_path, files_of
 from trilho.core.ports import ArtifactStore
 from trilho.errors import DataError
 
@@ -66,6 +66,10 @@ class GcsStore:
         objects = [self._object(digest, name) for name in found]
         return all(self.files.touch(uri) for uri in [*objects, self._list_uri(digest)])
 
+    def discard(self, digest: str) -> None:
+        """Forget the copy on this machine, which is fetched again when it is asked for."""
+        self._near.discard(digest)
+
     def uri(self, digest: str) -> str:
         """Give where an artifact lies in the bucket, whether it is there or not."""
         return self._object(digest, "")
@@ -80,7 +84,7 @@ class GcsStore:
             folder.mkdir()
             if "" not in found:
                 to.mkdir()
-            self.files.load_many({self._object(digest, name): to / name if name else to for name in found})
+            self.files.load_many({self._object(digest, name): place_within(to, name) for name in found})
             if digest_path(to) != digest:
                 raise DataError(
                     f"{self.uri(digest)} is not what its digest names: it was changed", hint="put it there again"
@@ -119,4 +123,4 @@ def _names(source: Path) -> list[str]:
     """Name an artifact's files from its own place: "" is the artifact itself, where it is one file."""
     if source.is_file():
         return [""]
-    return sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+    return sorted(path.relative_to(source).as_posix() for path in files_of(source))

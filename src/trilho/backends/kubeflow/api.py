@@ -48,6 +48,8 @@ class KubeflowApi:
         parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"the endpoint is {endpoint!r}", hint='endpoint = "https://HOST", as in a browser')
+        if "@" in parts.netloc:  # it would be shown, and kept on record
+            raise UsageError(f"the endpoint of {parts.hostname} names a user or a password", hint=LOGIN)
         self.endpoint = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self.namespace = parse_qs(parts.query).get("namespace", [""])[0]
         self.patience = patience or Patience(seconds=20.0)

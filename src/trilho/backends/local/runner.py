@@ -53,14 +53,13 @@ class LocalRunner:
 
     def submit(self, job: RemoteJob) -> str:
         """Begin a run in a thread, or find that it was begun; give its folder."""
-        folder = RunFolder.of(self.home, job.run)
+        folder, spec = RunFolder.of(self.home, job.run), ir.read(dict(job.document))
         key = str(folder.path)
         with _lock:
             if key in _runs or folder.manifest.exists():
                 return key
             run = _runs[key] = _Run()
         folder.write({"run": job.run, "pipeline": job.model, "state": "running", "tasks": []})
-        spec = ir.read(dict(job.document))
         threading.Thread(target=self._perform, args=(job, spec, run), name=f"run {job.run}", daemon=True).start()
         return key
 

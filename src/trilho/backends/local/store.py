@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from trilho.core.digest import digest_path
+from trilho.core.digest import digest_path, files_of
 from trilho.core.processes import alive
 from trilho.errors import DataError
 
@@ -43,7 +43,7 @@ class LocalStore:
                 raise DataError(f"{source} changed while it was being stored", hint="run it again")
             self._move(partial, target)
         except OSError as error:
-            raise DataError(f"{source} cannot be stored: {error.strerror}", hint=_hint(error)) from error
+            raise DataError(f"{source} cannot be stored: {_why(error)}", hint=_hint(error)) from error
         finally:
             _remove(partial)
         return digest
@@ -66,6 +66,10 @@ class LocalStore:
         except OSError:
             return self.has(digest)
         return True
+
+    def discard(self, digest: str) -> None:
+        """Forget an artifact: its content is no longer what the digest names."""
+        self._discard(self._place(digest))
 
     def damaged(self) -> list[str]:
         """Hash every artifact and give the digests whose content is no longer what they name."""
@@ -128,13 +132,17 @@ class LocalStore:
 def _copy(source: Path, to: Path) -> str:
     to.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, to)
+        shutil.copytree(source, to, ignore=_nowhere)
         os.utime(to)  # the copy of an old folder is new
     else:
         shutil.copyfile(source, to)
     for path in [to, *to.rglob("*")]:
         _sync(path)
     return digest_path(to)
+
+
+def _nowhere(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not Path(folder, name).exists()]  # links that lead nowhere
 
 
 def _sync(path: Path) -> None:
@@ -155,7 +163,7 @@ def _unused_since(place: Path, moment: float) -> bool:
 def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
-    return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+    return sum(part.stat().st_size for part in files_of(path))
 
 
 def _remove(path: Path) -> None:
@@ -163,6 +171,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return str(error.strerror or error)
 
 
 def _hint(error: OSError) -> str:

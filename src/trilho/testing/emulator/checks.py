@@ -11,7 +11,7 @@ from typing import Any
 
 from trilho.testing.emulator.rules import Refusal
 
-LOCATION = re.compile(r"projects/[^/]+/locations/[^/]+")
+LOCATION = re.compile(r"projects/[a-z0-9][a-z0-9.:-]*/locations/[a-z][a-z0-9-]*")
 LABEL = re.compile(r"[^\W\dA-Z_][\w-]{0,63}", re.UNICODE)
 LABEL_VALUE = re.compile(r"[\w-]{0,63}", re.UNICODE)
 LONGEST_NAME = 128

@@ -1,9 +1,10 @@
 """The process that stands for a deployed model's container: its command, with what Vertex AI sets in its environment.
 
 The command runs on this machine with the interpreter that `places` names for the image, and must listen on
-AIP_HTTP_PORT, which is another port for each container, whatever port the model declares. AIP_STORAGE_URI is a folder
-of this machine. A container that ends is not started again: its predictions are UNAVAILABLE. Machine types,
-accelerators, replicas, liveness probes and gRPC ports are accepted and mean nothing.
+AIP_HTTP_PORT, which is another port for each container; one that has the model's declared port instead is found there
+where nothing else had it. AIP_STORAGE_URI is a folder of this machine. A container that ends is not started again: its
+predictions are UNAVAILABLE. Machine types, accelerators, replicas, liveness probes and gRPC ports are accepted and mean
+nothing.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ class Container:
         environment: Mapping[str, str],
         routes: tuple[str, str],
         log: Path,
+        declared: int = 0,
     ) -> None:
+        """`declared` is the port that the model says its server has: it is looked at too where it is free now."""
         self.port, self.log = _free_port(), log
+        self._ports = [self.port, *([declared] if declared and _is_free(declared) else [])]
         self.health, self.predict = routes
         self.ended: str | None = None
         own = {**environment, "AIP_HTTP_PORT": str(self.port), "AIP_HEALTH_ROUTE": routes[0]}
@@ -72,11 +76,13 @@ class Container:
         while time.monotonic() < end:
             if self.ended is not None:
                 return f"Model server exited unexpectedly ({self.ended}). {self.said()}".rstrip()
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if self.request("GET", self.health, timeout_seconds=5.0)[0] == 200:
-                    return None
+            for port in self._ports:
+                self.port = port
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    if self.request("GET", self.health, timeout_seconds=5.0)[0] == 200:
+                        return None
             time.sleep(LOOK_SECONDS)
-        where = f"GET {self.health} on port {self.port} (AIP_HTTP_PORT)"
+        where = f"GET {self.health} on port {self._ports[0]} (AIP_HTTP_PORT)"
         return f"Model server never became ready: {where} did not answer 200 in {timeout_seconds:.0f} s. {self.said()}"
 
     def request(
@@ -133,6 +139,16 @@ def _surroundings(places: Places, place: Place | None) -> dict[str, str]:
     if place.source is not None:
         kept["PYTHONPATH"] = str(place.source)
     return {**kept, "PATH": f"{place.python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _free_port() -> int:

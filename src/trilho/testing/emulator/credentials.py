@@ -9,10 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import secrets
+import ssl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +45,18 @@ class Credentials:
     """The server's key and certificate, for localhost, 127.0.0.1 and Google's hosts."""
     account: Path
     """The service account's key file."""
+
+    @property
+    def server(self) -> Path:
+        """The server's key and certificate as a file."""
+        return self.authority.with_name("server.pem")
+
+    def bundle(self) -> Path:
+        """Give a file of the authorities that are trusted anyway and of this one, for clients that take one file."""
+        path = self.authority.with_name("bundle.pem")
+        known = trusted_file()
+        _write(path, (known.read_bytes() + b"\n" if known is not None else b"") + self.authority.read_bytes())
+        return path
 
     def routes(self) -> list[Route]:
         """Give the token endpoint."""
@@ -77,6 +93,14 @@ class Credentials:
                 "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe."
             )
         return claims
+
+
+def trusted_file() -> Path | None:
+    """Give the file of the authorities that `requests` trusts here: as the environment says, else certifi's."""
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    own = [import_module("certifi").where()] if find_spec("certifi") is not None else []
+    files = (Path(name) for name in (*named, *own, ssl.get_default_verify_paths().cafile) if name)
+    return next((file for file in files if file.is_file()), None)
 
 
 def make_credentials(folder: Path, *, project: str, token_uri: str) -> Credentials:

@@ -298,6 +298,7 @@ class Endpoints:
             environment={**known, **variables_of(spec.env, known)},
             routes=(spec.health_route or route, spec.predict_route or f"{route}:predict"),
             log=self.folder / id_ / f"{deployed.id}.log",
+            declared=spec.ports[0].container_port if spec.ports else 0,
         )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from trilho.testing.emulator.rules import Refusal, Rules
@@ -33,6 +35,7 @@ STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
 DRAIN_BYTES = 1 << 20
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ApiError(Exception):
@@ -146,6 +149,7 @@ class Router:
             return to_reply(said.document(), 500)
 
     def _answer(self, request: Request) -> Reply:
+        require_no_page(request.headers)
         for route in self._routes:
             values = route.match(request.method, request.path)
             if values is not None:
@@ -155,6 +159,13 @@ class Router:
         if any(route.match(other, request.path) is not None for route in self._routes for other in METHODS):
             raise ApiError(405, f"{request.method} is not allowed on {request.path}.", reason="httpMethodNotAllowed")
         raise ApiError(404, f"trilho emulate has no method {request.method} {request.path}.", reason="notFound")
+
+
+def require_no_page(headers: Message) -> None:
+    """Refuse what a web page sends: what is served here runs commands, and any page could reach the loopback."""
+    host = urlsplit(f"//{headers.get('Host', '')}").hostname or "localhost"
+    if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") != "none" or host not in LOOPBACK:
+        raise ApiError(403, "trilho emulate answers programs on its own machine only, no web pages.")
 
 
 def enter(rules: Rules, permission: str, resource: str) -> None:
@@ -246,11 +257,25 @@ class Body:
         return False
 
 
-class Server:
-    """Serve a router on the loopback interface while it is open."""
+class Answers(Protocol):
+    """What a server asks for its answers."""
 
-    def __init__(self, router: Router, port: int = 0) -> None:
+    def answer(self, request: Request) -> Reply:
+        """Give the answer to a request; what goes wrong is an answer too."""
+
+
+class Server:
+    """Serve a router on the loopback interface while it is open; with a file of key and certificate, over TLS."""
+
+    def __init__(self, router: Answers, port: int = 0, identity: Path | None = None) -> None:
         self._server = _Server(("127.0.0.1", port), _handler(router))
+        if identity is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(identity)
+            # the handshake is the connection's own thread's: a client that says nothing holds up nobody
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.port: int = self._server.server_address[1]
         self.address = f"http://127.0.0.1:{self.port}"
@@ -295,7 +320,7 @@ class _Server(ThreadingHTTPServer):
                 continue
 
 
-def _handler(router: Router) -> type[BaseHTTPRequestHandler]:
+def _handler(router: Answers) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "trilho"

@@ -27,6 +27,7 @@ Json = dict[str, Any]
 Execute = Callable[[Json, threading.Event, Callable[[TaskEvent], None]], RunResult]
 
 API = "/apis/v2beta1"
+STOP_SECONDS = 60.0
 USER, NAMESPACE = "user@example.com", "kubeflow"
 STATES = {"running": "RUNNING", "retrying": "RUNNING", "ran": "SUCCEEDED", "cached": "SUCCEEDED", "skipped": "SKIPPED",
           "failed": "FAILED"}  # fmt: skip
@@ -66,6 +67,7 @@ class _Run:
     stop: threading.Event = field(default_factory=threading.Event)
     nodes: dict[str, Json] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
+    thread: threading.Thread | None = None
 
 
 class KubeflowService:
@@ -97,9 +99,13 @@ class KubeflowService:
         ]
 
     def close(self) -> None:
-        """Stop what is running."""
-        for run in list(self._runs.values()):
+        """Stop what is running, and wait until it has ended."""
+        runs = list(self._runs.values())
+        for run in runs:
             run.stop.set()
+        for run in runs:
+            if run.thread is not None:
+                run.thread.join(STOP_SECONDS)
 
     def _route(self, method: str, pattern: str, verb: str, handler: Handler) -> Route:
         def answer(request: Request) -> Reply | Mapping[str, Any] | None:
@@ -133,7 +139,8 @@ class KubeflowService:
         run = _Run(resource)
         with self._lock:
             self._runs[resource["run_id"]] = run
-        threading.Thread(target=self._go, args=(run,), daemon=True, name=f"kfp {given['display_name']}").start()
+        run.thread = threading.Thread(target=self._go, args=(run,), daemon=True, name=f"kfp {given['display_name']}")
+        run.thread.start()
         return self._shown(run)
 
     def _go(self, run: _Run) -> None:

@@ -1,6 +1,7 @@
 """The model registry: versions under one name, aliases that move, and models that stay while something serves them.
 
-A version's files are not copied when it is uploaded, as Vertex AI does: they are read where they lie. Labels that are
+A version's files are not copied when it is uploaded, as Vertex AI does: they are read where they lie, once something
+is deployed, and may come later or never. Labels that are
 set on a model without a version are set on every version. Not emulated: export, copies, evaluations that are computed,
 explanations, checks of the container's image, which need not exist.
 """
@@ -12,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -35,10 +35,10 @@ OF_VERSION = {"version_description", "labels"}
 
 
 class Models:
-    """The handlers of the model service; `local` gives where an object of a bucket lies on this machine."""
+    """The handlers of the model service."""
 
-    def __init__(self, resources: Resources, local: Callable[[str], Path | None]) -> None:
-        self.resources, self.local = resources, local
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
         self._crud = Crud(resources)
         self._lock = threading.RLock()
         self._models: dict[str, dict[str, v1.Model]] = {}  # by name, then by version id, oldest first
@@ -188,9 +188,6 @@ class Models:
             findings.add("model.artifact_uri", f"{model.artifact_uri!r} is not a Cloud Storage URI.")
         findings.done()
         check_aliases(set(model.version_aliases))
-        folder = self.local(model.artifact_uri) if model.artifact_uri else None
-        if folder is not None and not (folder.is_dir() and any(folder.iterdir())):
-            raise Refusal("FAILED_PRECONDITION", f'There are no files under "{model.artifact_uri}" to copy.')
 
     def _add(self, name: str, request: v1.UploadModelRequest, *, new: bool) -> v1.UploadModelResponse:
         with self._lock:

@@ -20,6 +20,7 @@ from google.protobuf import empty_pb2, json_format
 from trilho.pipeline.ir import MISSING, IrError, Spec, read
 from trilho.pipeline.values import ValueMismatch, coerced
 from trilho.testing.emulator.checks import Findings, invalid
+from trilho.testing.emulator.crud import Crud
 from trilho.testing.emulator.resources import Resources, copied, new_id
 from trilho.testing.emulator.rules import Refusal
 
@@ -44,6 +45,17 @@ Run = Callable[[str, Accepted, threading.Event], None]
 Live = Callable[[str], list[v1.PipelineTaskDetail] | None]
 
 
+def _pipeline_name(job: Any) -> str:
+    held = v1.PipelineJob.pb(job).pipeline_spec
+    return str(dict(held["pipelineInfo"]).get("name", "")) if "pipelineInfo" in held else ""
+
+
+FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "pipeline_name": _pipeline_name,
+    "pipeline_job_user_id": lambda job: job.name.rpartition("/")[2],
+}
+
+
 class PipelineJobs:
     """The handlers of the pipeline service.
 
@@ -61,6 +73,7 @@ class PipelineJobs:
         return {
             "CreatePipelineJob": self.create,
             "GetPipelineJob": self.get,
+            "ListPipelineJobs": self.list_all,
             "DeletePipelineJob": self.delete,
             "CancelPipelineJob": self.cancel,
             "BatchDeletePipelineJobs": self.delete_several,
@@ -87,10 +100,19 @@ class PipelineJobs:
         """Answer GetPipelineJob: while it runs, with its tasks as they are at this moment."""
         details = self._live(request.name)  # before the job: one that ends in between has its own
         job = self.resources.get(request.name, v1.PipelineJob)
+        job = copied(job)
         if details is not None and not job.job_detail.task_details:
-            job = copied(job)
             job.job_detail.task_details = details
+        run = self.resources.find(job.job_detail.pipeline_run_context.name, v1.Context)
+        if run is not None:  # since the job began, it may have become a part of an experiment
+            job.job_detail.pipeline_run_context = run
         return job
+
+    def list_all(self, _: Any, request: v1.ListPipelineJobsRequest) -> v1.ListPipelineJobsResponse:
+        """Answer ListPipelineJobs, which filters by two names that are no fields of a job as well."""
+        held = self.resources.under(request.parent, "pipelineJobs", v1.PipelineJob)
+        found, token = Crud(self.resources).listed(held, v1.PipelineJob, request, fields=FIELDS)
+        return v1.ListPipelineJobsResponse(pipeline_jobs=found, next_page_token=token)
 
     def start(
         self, parent: str, id_: str, given: v1.PipelineJob, accepted: Accepted, schedule: str = ""

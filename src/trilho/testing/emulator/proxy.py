@@ -24,7 +24,7 @@ class Proxy:
     """An HTTP proxy on the loopback interface that only knows CONNECT; `port` is where the emulator's gRPC listens."""
 
     def __init__(self, port: int) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Tunnel)
+        self._server = TunnelServer(("127.0.0.1", 0), Tunnel)
         self._server.target = port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="proxy")
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -46,7 +46,10 @@ class Proxy:
         self._thread.join()
 
 
-class _Server(ThreadingTCPServer):
+class TunnelServer(ThreadingTCPServer):
+    """Knows the connections that it carries, so that it can end them."""
+
+    request_queue_size = 128
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
@@ -66,8 +69,10 @@ class _Server(ThreadingTCPServer):
         """Keep the terminal quiet: a client that goes away is no event."""
 
 
-class _Tunnel(StreamRequestHandler):
-    server: _Server
+class Tunnel(StreamRequestHandler):
+    """Joins a client to the host that it names in CONNECT."""
+
+    server: TunnelServer
     rbufsize = 0  # what comes after the head is not the head's to read
 
     def handle(self) -> None:
@@ -89,9 +94,10 @@ class _Tunnel(StreamRequestHandler):
             return
         other.settimeout(None)
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        self._join(other)
+        self.join(other)
 
-    def _join(self, other: socket.socket) -> None:
+    def join(self, other: socket.socket) -> None:
+        """Carry what either side says to the other, until one has ended."""
         ends = {self.connection, other}
         self.server.open |= ends
         back = threading.Thread(target=_carry, args=(other, self.connection), daemon=True)

@@ -4,7 +4,7 @@ A client's transport knows the path of every method and, in its annotations, the
 it is written down here, and a further service is one more transport that is added. What a service does beyond creating,
 reading, listing, updating and deleting by the rules of the AIPs (crud.py) is a handler.
 
-Not emulated: methods that stream, REST, quotas, resource names by project number (names come back as they were sent).
+Not emulated: methods that stream, quotas, resource names by project number (names come back as they were sent).
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ class RpcServer:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rpc")
         self._server = grpc.server(self._pool, options=UNLIMITED)
         self._known: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.served: dict[str, tuple[Method, str, Handler]] = {}
         for name, (request, handler) in self.operations.handlers().items():
             response = {"ListOperations": operations_pb2.ListOperationsResponse}.get(name, operations_pb2.Operation)
             self._register(Method("google.longrunning.Operations", name, request, response, object), handler, "")
@@ -156,26 +157,30 @@ class RpcServer:
 
     def _register(self, method: Method, handler: Handler, permission: str) -> None:
         def serve(request: Any, context: grpc.ServicerContext) -> Any:
-            return self._serve(method, permission, handler, request, context)
+            headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+            try:
+                answer, answer_headers = self.answer(method, request, headers)
+            except Refusal as refusal:
+                return _refuse(context, refusal)
+            context.send_initial_metadata(tuple(answer_headers.items()))
+            return answer
 
+        self.served[method.path] = (method, permission, handler)
         self._known[method.path] = grpc.unary_unary_rpc_method_handler(serve, _reader(method.request), _written)
 
-    def _serve(
-        self, method: Method, permission: str, handler: Handler, request: Any, context: grpc.ServicerContext
-    ) -> Any:
-        headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    def answer(self, method: Method, request: Any, headers: Mapping[str, str]) -> tuple[Any, Mapping[str, str]]:
+        """Give a call's answer and its headers, whatever carried it here. Raises Refusal."""
+        _, permission, handler = self.served[method.path]
         call = Call(method, permission, resource_of(request), headers, self.operations)
         try:
             self._authenticate(headers)
             self.rules.enter(permission, call.resource, method.name)
-            answer = handler(call, request)
-        except Refusal as refusal:
-            return _refuse(context, refusal)
-        except Exception as error:  # noqa: BLE001  a bug of the emulator's is told to the caller, whole
+            return handler(call, request), call.answer_headers
+        except Refusal:
+            raise
+        except Exception as error:  # a bug of the emulator's is told to the caller, whole
             traceback.print_exc()
-            return _refuse(context, Refusal("INTERNAL", f"The emulator failed: {type(error).__name__}: {error}"))
-        context.send_initial_metadata(tuple(call.answer_headers.items()))
-        return answer
+            raise Refusal("INTERNAL", f"The emulator failed: {type(error).__name__}: {error}") from error
 
     def start(self) -> None:
         """Serve from now on."""

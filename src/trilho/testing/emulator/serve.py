@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from trilho.core.ports import ArtifactStore
 from trilho.errors import UsageError
 from trilho.pipeline.places import MOUNTS_VARIABLE, Places
 from trilho.testing.emulator.rules import Rules
+
+if TYPE_CHECKING:
+    from trilho.testing.emulator.rpc import RpcServer
 
 PROJECT = "trilho-emulated"
 LOCATION = "southamerica-east1"
@@ -97,7 +100,9 @@ class Emulator:
         """Where steps and containers run: as they were given, with gs:// mounted and the emulator's environment."""
         mounts = {"gs://": f"{self.root / 'buckets'}/"}
         own = {MOUNTS_VARIABLE: json.dumps(mounts), "TRILHO_PLATFORM_PYTHON": str(self._given.platform)}
-        return replace(self._given, environment={**self._given.environment, **self.environment, **own})
+        environment = {**self._given.environment, **self.environment, **own}
+        kept = self._given.environments or self.root  # shared by all projects and regions
+        return replace(self._given, environment=environment, environments=kept)
 
     def _start(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -143,7 +148,8 @@ class Emulator:
         found = {
             "STORAGE_EMULATOR_HOST": address, "BIGQUERY_EMULATOR_HOST": address, "TRILHO_LOGGING": address,
             "GOOGLE_APPLICATION_CREDENTIALS": str(self.credentials.account), "GOOGLE_CLOUD_PROJECT": self.project,
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.credentials.authority), "TRILHO_PROJECT": self.project,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.credentials.authority),
+            "REQUESTS_CA_BUNDLE": str(self.credentials.bundle()), "TRILHO_PROJECT": self.project,
             "TRILHO_REGION": self.location, "TRILHO_BUCKET": f"gs://{self.project}-trilho",
         }  # fmt: skip
         if any(os.environ.get(name) for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")):
@@ -157,23 +163,36 @@ class Emulator:
         from trilho.testing.emulator.secrets import PERMISSIONS, Secrets
         from trilho.testing.emulator.vertex import Vertex
 
-        port = self._port_after(0)
-        server = RpcServer(Resources(), self.rules, identity=self.credentials.identity, port=port)
+        server = RpcServer(Resources(), self.rules, identity=self.credentials.identity)
         secrets = Secrets(self.root / "secrets" / "secrets.sqlite")
         self._closing.append(secrets.close)
         transport = transport_of("secret_manager_service", "google.cloud.secretmanager_v1")
         server.add(transport, secrets.handlers(), permissions=PERMISSIONS)
-        self.aiplatform = f"localhost:{server.port}"
-        self.environment["TRILHO_AIPLATFORM"] = self.aiplatform
         self.vertex = Vertex(
             server, places=lambda: self.places, folder=self.root / "vertex", store=self._store,
             local=lambda uri: self.places.local(uri), logs=self.logs,
         )  # fmt: skip
         server.start()
         self._closing.append(server.stop)
+        self._start_front(server)
         self.vertex.start()
         self._closing.append(self.vertex.close)
-        self._start_proxy(server.port)
+
+    def _start_front(self, server: RpcServer) -> None:
+        """Serve the same methods over REST, and both on one port."""
+        from trilho.testing.emulator.front import Front
+        from trilho.testing.emulator.http import Server
+        from trilho.testing.emulator.rest import Rest
+
+        rest = Server(Rest(server), identity=self.credentials.server)
+        rest.start()
+        self._closing.append(rest.stop)
+        front = Front(self._port_after(0), grpc=server.port, rest=rest.port)
+        front.start()
+        self._closing.append(front.stop)
+        self.aiplatform = f"localhost:{front.port}"
+        self.environment["TRILHO_AIPLATFORM"] = self.aiplatform
+        self._start_proxy(front.port)
 
     def _start_proxy(self, port: int) -> None:
         """Lead gRPC clients that nobody told an address here: Google's hosts are this server for them."""

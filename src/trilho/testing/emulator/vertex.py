@@ -50,7 +50,7 @@ class Vertex:
         )
         self.jobs = PipelineJobs(resources, runs, runs.live)
         self.schedules = Schedules(resources, self.jobs)
-        self.models = Models(resources, local)
+        self.models = Models(resources)
         self.endpoints = Endpoints(resources, self.models, places, folder / "endpoints", local)
         self.predictions = Predictions(resources, self.models, self.endpoints, seed)
         server.add(transport_of("pipeline_service"), self.jobs.handlers())

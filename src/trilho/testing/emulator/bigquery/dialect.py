@@ -131,6 +131,8 @@ class Dialect:
             if table is target:
                 statement.target = self._as_dataset(table) if not table.name else self._as_table(table)
                 self._rename(table, statement.target)
+            elif isinstance(table.parent, exp.UserDefinedFunction):
+                tree.set("replace", True)  # it lives as long as the warehouse's connection, not the script
             elif not _is_local(table) and not isinstance(table.this, exp.Func):
                 self._read_table(table, statement, renames=isinstance(table.parent, exp.AlterRename))
             elif isinstance(table.this, exp.Func):

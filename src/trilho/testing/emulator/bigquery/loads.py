@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from trilho.testing.emulator.bigquery import fields as schema
-from trilho.testing.emulator.bigquery.fields import Field, column_type, literal
+from trilho.testing.emulator.bigquery.fields import Field, column_type, literal, quoted
 from trilho.testing.emulator.bigquery.inserts import json_file, reading
 from trilho.testing.emulator.bigquery.naming import TableName, invalid
 from trilho.testing.emulator.bigquery.rows import Unfit, fit_row
@@ -162,8 +162,25 @@ class Loads:
         if kind == "CSV" and any(field["type"] == "RECORD" or field.get("mode") == "REPEATED" for field in fields):
             raise invalid("Operation cannot be performed on a nested schema.")
         with telling("invalid"):
-            self._warehouse.run(f"COPY (SELECT * FROM {name.sql}) TO {literal(str(path))} ({options})")  # noqa: S608
+            columns = "*" if kind == "PARQUET" else _as_text(fields)
+            self._warehouse.run(f"COPY (SELECT {columns} FROM {name.sql}) TO {literal(str(path))} ({options})")  # noqa: S608
         return self._objects.content.drafts.read(path)
+
+
+def _as_text(fields: list[Field]) -> str:
+    """Select all columns, with BYTES in base64 as in every text that BigQuery writes.
+
+    >>> _as_text([{"name": "id", "type": "INTEGER"}, {"name": "key", "type": "BYTES"}])
+    '* REPLACE (base64("key") AS "key")'
+    """
+    found = [(quoted(field["name"]), field.get("mode")) for field in fields if field["type"] == "BYTES"]
+    texts = (
+        f"list_transform({name}, lambda one: base64(one)) AS {name}"
+        if mode == "REPEATED"
+        else f"base64({name}) AS {name}"
+        for name, mode in found
+    )
+    return f"* REPLACE ({', '.join(texts)})" if found else "*"
 
 
 def _suffixed(path: Path) -> Path:

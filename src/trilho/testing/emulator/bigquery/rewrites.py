@@ -79,6 +79,10 @@ def _extract(node: Tree) -> Tree:
     if node.name.upper() == "WEEK":
         week = exp.Anonymous(this="strftime", expressions=[node.expression.copy(), exp.Literal.string("%U")])
         return exp.cast(week, "bigint", dialect="duckdb")
+    if node.name.upper() == "ISOWEEK":
+        return exp.Extract(this=exp.var("WEEK"), expression=node.expression.copy())
+    if node.name.upper() in ("DATE", "TIME"):
+        return exp.cast(node.expression.copy(), node.name, dialect="duckdb")
     return node
 
 
@@ -121,9 +125,62 @@ def _ignoring_nulls(node: Tree) -> Tree:
     return exp.Anonymous(this="list_slice", expressions=[kept, exp.Literal.number(1), limited.expression])
 
 
+def _date_trunc(node: Tree) -> Tree:
+    """DATE_TRUNC of a date is a date, of a timestamp a timestamp: MACROS tells them apart."""
+    unit = node.args["unit"]
+    if isinstance(unit, exp.WeekStart) and unit.name.upper() != "MONDAY":
+        return node  # it is written out
+    if isinstance(unit, exp.WeekStart) or unit.name.upper() == "ISOWEEK":
+        unit = exp.Literal.string("WEEK")
+    return exp.Anonymous(this="trilho_date_trunc", expressions=[unit.copy(), node.this.copy()])
+
+
+def _with_offset(node: Tree) -> Tree:
+    """Count from 0 what UNNEST gives; WITH ORDINALITY counts from 1."""
+    offset, alias = node.args.get("offset"), node.args.get("alias")
+    if not offset or isinstance(node.parent, exp.Explode):
+        return node
+    given = alias.columns[0] if alias is not None and alias.columns else exp.to_identifier("_value")
+    number = offset if isinstance(offset, exp.Identifier) else exp.to_identifier("offset")
+    counted = node.copy()
+    counted.set("alias", exp.TableAlias(columns=[given.copy()]))
+    counted.set("offset", number.copy())
+    less = exp.Sub(this=exp.column(number.copy()), expression=exp.Literal.number(1))
+    inner = exp.select(exp.column(given.copy()), exp.alias_(less, number.copy())).from_(counted)
+    return exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_unnested")))
+
+
+def _timestamp(node: Tree) -> Tree:
+    """Give a TIMESTAMP its time zone, which is UTC."""
+    return exp.cast(node.copy(), "timestamptz", dialect="duckdb")
+
+
+def _safe(node: Tree) -> Tree:
+    """SAFE.F(x) is NULL where F(x) is an error."""
+    return exp.Anonymous(this="TRY", expressions=[node.this.copy()])
+
+
+MACROS = """
+CREATE OR REPLACE TEMP MACRO trilho_date_trunc
+    (unit, x DATE) AS CAST(date_trunc(unit, x) AS DATE),
+    (unit, x TIMESTAMP) AS date_trunc(unit, x),
+    (unit, x TIMESTAMPTZ) AS date_trunc(unit, x),
+    (unit, x VARCHAR) AS CAST(date_trunc(unit, CAST(x AS DATE)) AS DATE);
+CREATE OR REPLACE TEMP MACRO ieee_divide(a, b) AS CAST(a AS DOUBLE) / CAST(b AS DOUBLE);
+CREATE OR REPLACE TEMP MACRO range_bucket(x, bounds) AS len(list_filter(bounds, lambda bound: bound <= x));
+CREATE OR REPLACE TEMP MACRO array_first(list) AS list[1];
+CREATE OR REPLACE TEMP MACRO array_last(list) AS list[-1];
+CREATE OR REPLACE TEMP MACRO safe_add(a, b) AS TRY(a + b);
+CREATE OR REPLACE TEMP MACRO safe_subtract(a, b) AS TRY(a - b);
+CREATE OR REPLACE TEMP MACRO safe_multiply(a, b) AS TRY(a * b);
+CREATE OR REPLACE TEMP MACRO safe_negate(a) AS TRY(-a);
+"""
+"""Functions of GoogleSQL that DuckDB has not, or that mean something else by what they are given."""
+
 REWRITES: dict[type[Tree], Callable[[Tree], Tree]] = {
     exp.Literal: _decimal, exp.Div: _division, exp.DateAdd: _date, exp.DateSub: _date,
-    exp.Extract: _extract,
+    exp.Extract: _extract, exp.DateTrunc: _date_trunc, exp.Unnest: _with_offset,
+    exp.SafeFunc: _safe, exp.StrToTime: _timestamp, exp.UnixToTime: _timestamp,
     exp.CurrentDatetime: _now, exp.Format: _format, exp.ArrayAgg: _array_agg, exp.IgnoreNulls: _ignoring_nulls,
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ from trilho.testing.emulator.bigquery.naming import (
     invalid,
     not_found,
 )
+from trilho.testing.emulator.bigquery.rewrites import MACROS
 from trilho.testing.emulator.http import ApiError
 
 TABLES = """
@@ -54,6 +55,7 @@ class Warehouse:
         self._db = duckdb.connect(str(path))
         self._db.execute("SET TimeZone = 'UTC'")
         self._db.execute(TABLES)
+        self._db.execute(MACROS)
         self._db.create_function("farm_fingerprint", farm_fingerprint, ["VARCHAR"], "BIGINT")
         for left in self.rows("SELECT project FROM trilho_catalog.datasets WHERE dataset = ?", ANONYMOUS):
             self.delete_dataset(DatasetName(left[0], ANONYMOUS), contents=True)

@@ -12,11 +12,11 @@ LONGEST_SEGMENT_BYTES = 255
 
 
 def require_bucket_name(name: str) -> None:
-    """Raise 400 unless a bucket may have this name, which is a folder's name too.
+    """Raise 400 unless a bucket may have this name, which is a folder's name too; here also one of a letter or two.
 
     >>> require_bucket_name("models-2")
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", name) or ".." in name:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,220}[a-z0-9])?", name) or ".." in name:
         raise ApiError(400, f"Invalid bucket name: '{name}'")
 
 
