@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilho.config import FILE
-from trilho.core import records as r
 from trilho.errors import ConfigError, TrilhoError, UsageError
 from trilho.pipeline.compile import compile_definition
 from trilho.pipeline.definition import Definition, load_definition, read_interfaces
@@ -30,6 +29,7 @@ from trilho_runtime.digest import digest_json
 from trilho_runtime.fingerprint import code_digest
 
 if TYPE_CHECKING:
+    from trilho.core import records as r
     from trilho.core.ports import ArtifactStore
     from trilho.pipeline.execute import RunResult, TaskEvent
     from trilho.pipeline.ir import Spec
@@ -268,9 +268,11 @@ class _Recording:
         self._begun = True
         if self._project is None:
             return
+        from trilho.core.records import RunStarted
+
         self._settle(self._project)
         self._project.record(
-            r.RunStarted(
+            RunStarted(
                 model=self._project.name,
                 run=self._run,
                 pipeline=self._pipeline,
@@ -289,7 +291,9 @@ class _Recording:
     def _record_end(self, state: r.RunState, tasks: list[r.TaskResult], error: str | None, seconds: float) -> None:
         self._ended = True
         if self._project is not None:
-            end = r.RunEnded(
+            from trilho.core.records import RunEnded
+
+            end = RunEnded(
                 model=self._project.name,
                 run=self._run,
                 state=state,

@@ -225,6 +225,22 @@ def test_a_run_whose_job_was_removed_there_can_be_put_to_an_end(project: Project
     assert project.state().runs[run].state == "failed"
 
 
+def test_who_may_not_cancel_a_run_is_not_noted_as_having_done_it(
+    project: Project, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(project).run
+
+    def refused(_run: str) -> None:
+        raise TrilhoError("ana lacks the permission")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "cancel", refused)
+        with pytest.raises(TrilhoError, match="ana lacks the permission"):
+            cancel_run(project, run)
+    service.cancelled.add(run)  # by somebody in the service's own console
+    assert follow_run(project, run).error == f"run {run} was cancelled"
+
+
 def test_a_submission_that_is_refused_has_failed_and_is_on_record(project: Project, service: Service) -> None:
     service.trouble.append(TrilhoError("ana lacks the permission", hint="grant it"))
     with pytest.raises(TrilhoError, match="ana lacks the permission"):

@@ -137,6 +137,7 @@ def _facts(home: Path) -> list[tuple[str, dict[str, Any]]]:
     own = ("run", "place", "runner", "package", "seconds")
     found = []
     for record in LocalJournal(home / "journal.sqlite").read_from():
+        assert record.payload is not None
         data = {key: value for key, value in asdict(record.payload).items() if key not in own}
         data["tasks"] = [{**task, "seconds": 0} for task in data.get("tasks", ())]
         found.append((record.type, data))

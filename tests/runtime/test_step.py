@@ -161,6 +161,7 @@ def test_output_values_are_the_fields_of_what_is_returned(tmp_path: Path) -> Non
         ({"rows": 1}, "it returned no output value until; Sizes has rows, until"),
         ({"rows": 1, "until": "x", "more": 1}, "it returned an output value more; Sizes has rows, until"),
         (None, "it returned no output value rows; Sizes has rows, until"),
+        ((1, "x"), "it returned (1, 'x'); Sizes has rows, until"),
         (Sizes("many", "x"), "output value rows is 'many'; int is wanted"),  # type: ignore[arg-type]
     ],
 )

@@ -237,6 +237,8 @@ def output_values(returns: Any, returned: Any) -> dict[str, Any]:
         if is_mapping(returned):
             return dict(returned)
         fields, returned = {OUTPUT: returns}, {OUTPUT: returned}
+    if not (returned is None or hasattr(returned, "_asdict") or is_mapping(returned)):
+        raise StepError(f"it returned {returned!r:.200}; {describe_type(returns)} has {', '.join(fields)}")
     found = dict(returned._asdict() if hasattr(returned, "_asdict") else returned) if returned is not None else {}
     lacking, more = sorted(set(fields) - set(found)), sorted(set(found) - set(fields))
     if lacking or more:

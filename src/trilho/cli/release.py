@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trilho.cli.session import DryRun, Session, Why, Yes, verb
-from trilho.core.projection import ModelState, Rollout
-from trilho.core.records import encode
 from trilho.errors import UsageError
 
 if TYPE_CHECKING:
+    from trilho.core.projection import ModelState, Rollout
     from trilho.project import Plan
 
 Version = Annotated[int, typer.Argument(metavar="VERSION", help="A model version's number, as in `trilho models`.")]
@@ -119,6 +118,7 @@ def _now(state: ModelState) -> list[str]:
 
 
 def _end(here: Session, plan: Plan, done: bool, again: str) -> None:
+    from trilho.core.records import encode
     from trilho.release.rollout import undo
 
     state = here.project.state()

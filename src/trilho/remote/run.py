@@ -181,16 +181,27 @@ def cancel_run(project: Project, run_id: str, *, say: Say = lambda _line: None) 
     done = outcome_on_record(project, run)
     if done is not None:
         raise UsageError(f"run {run_id} has ended already: it {done.state}", hint=f"trilho runs show {run_id}")
-    with RunFolder.of(project.home, run_id).lease():  # whoever is about to submit it comes first
-        run = replace(record.read(project.home, run_id), cancelled_by=whoami())
-        record.write(project.home, run)
+    run = _note_canceller(project, run_id, whoami())
     target = target_as_it_was(project, run, say)
     try:
         target.runner.cancel(run_id)
-        status = follow(target.runner, run_id, on_silence=lambda error: say(f"{error.fact}; looking again"))
-    except NotFound:  # it was never handed over
-        status = RemoteStatus(state="cancelled")
+    except NotFound:  # it was never handed over, or its job was removed there
+        return complete(project, target, run, RemoteStatus(state="cancelled"))
+    except Unreachable:  # the service may have heard it
+        raise
+    except TrilhoError:
+        _note_canceller(project, run_id, None)
+        raise
+    status = follow(target.runner, run_id, on_silence=lambda error: say(f"{error.fact}; looking again"))
     return complete(project, target, run, status)
+
+
+def _note_canceller(project: Project, run_id: str, who: str | None) -> RemoteRun:
+    """Keep who asks for a run's end; whoever is about to submit it comes first."""
+    with RunFolder.of(project.home, run_id).lease():
+        run = replace(record.read(project.home, run_id), cancelled_by=who)
+        record.write(project.home, run)
+    return run
 
 
 def log_of(project: Project, run_id: str, task: str) -> str:
