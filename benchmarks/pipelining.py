@@ -18,11 +18,11 @@ from typing import Any
 
 from benchmarks.measure import Figure, compare, environment, run, seconds
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline.execute import execute
-from trilho.pipeline.ir import load
+from trilho.pipeline.execution.execute import execute
+from trilho.pipeline.ir.reader import load
 from trilho.pipeline.places import Places
-from trilho.pipeline.process import AT_ONCE
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.keeper import AT_ONCE
+from trilho.pipeline.workers.workers import Workers
 
 STEP_MS, UNCHANGED_MS, COMPILE_MS, FAN_OUT_SECONDS = 50.0, 300.0, 300.0, 30.0
 CHAIN, WIDE = 20, 500

@@ -12,6 +12,21 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
 
+EMULATOR = {
+    "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "GRPC_PROXY",
+    "grpc_proxy", "no_grpc_proxy",
+}  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Leave the emulator of the shell that the tests are started from, and its files, alone."""
+    if "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" in os.environ:  # `trilho emulate` sets it with the authority of its own
+        os.environ.pop("REQUESTS_CA_BUNDLE", None)
+    for name in list(os.environ):
+        if name in EMULATOR or name.startswith("TRILHO_") or name.endswith("_EMULATOR_HOST"):
+            del os.environ[name]
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):

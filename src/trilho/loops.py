@@ -22,7 +22,7 @@ from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState
 from trilho.data.labels import source_files
 from trilho.errors import TrilhoError
-from trilho.pipeline.execute import Stopped
+from trilho.pipeline.execution.execute import Stopped
 from trilho.project import OnTask, Project, TrainOutcome
 from trilho.release import rollout
 from trilho.retrain import loop, trigger

@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from trilho.config import FILE
 from trilho.errors import ConfigError, TrilhoError, UsageError
-from trilho.pipeline.compile import compile_definition
-from trilho.pipeline.definition import Definition, load_definition, read_interfaces
-from trilho.pipeline.reading import Finding
-from trilho.pipeline.rules import require_sound
-from trilho.pipeline.runs import RunFolder, is_elsewhere, new_run_id
+from trilho.pipeline.compile.compiler import compile_definition
+from trilho.pipeline.definition.document import Definition, load_definition, read_interfaces
+from trilho.pipeline.keeping.runs import RunFolder, is_elsewhere, new_run_id
+from trilho.pipeline.rules.check import require_sound
+from trilho.pipeline.rules.reading import Finding
 from trilho_runtime.digest import digest_json
 from trilho_runtime.fingerprint import code_digest
 
 if TYPE_CHECKING:
     from trilho.core import records as r
     from trilho.core.ports import ArtifactStore
-    from trilho.pipeline.execute import RunResult, TaskEvent
-    from trilho.pipeline.ir import Spec
+    from trilho.pipeline.execution.execute import RunResult, TaskEvent
+    from trilho.pipeline.ir.reader import Spec
     from trilho.project import Project
 
 LOCAL_IMAGE = "trilho.local"
@@ -65,6 +65,12 @@ class Compiled:
     document: dict[str, Any]
     image: str
     warnings: list[Finding] = field(default_factory=list)
+
+    def said(self) -> list[str]:
+        """Give the warnings as lines, also one about an image that a tag names."""
+        tagged = tag_warning(self.image)
+        found = [f"{one}" + (f"; {one.hint}" if one.hint else "") for one in self.warnings]
+        return [*found, tagged] if tagged else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,9 +191,9 @@ class Site:
 
         What cannot run here is refused before it is on record or anything runs.
         """
-        from trilho.pipeline.execute import execute
+        from trilho.pipeline.execution.execute import execute
         from trilho.pipeline.places import Places
-        from trilho.pipeline.workers import Workers
+        from trilho.pipeline.workers.workers import Workers
 
         run = new_run_id()
         if resume is not None and RunFolder.of(self.home, resume).read() is None:
@@ -322,7 +328,7 @@ def parameters_of(spec: Spec, given: Iterable[str]) -> dict[str, Any]:
         if not sign or not name:
             raise UsageError(f"--param is {text!r}; NAME=VALUE is wanted", hint="--param rows=500")
         if name not in spec.root.inputs:
-            from trilho.pipeline.wiring import near
+            from trilho.core.spelling import near
 
             raise UsageError(f"pipeline {spec.name} has no parameter {name!r}", hint=near(name, spec.root.inputs))
         found[name] = _read(name, value, spec.root.inputs[name].type)
@@ -354,3 +360,15 @@ def _read(name: str, text: str, kind: str) -> Any:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
+
+
+def tag_warning(image: str) -> str | None:
+    """Say what is odd about an image that is not named by its digest; None where it is.
+
+    >>> tag_warning("registry.example.com/shop@sha256:12ab")
+    >>> tag_warning("shop:v2")
+    'the image shop:v2 has no digest; a tag can name another image tomorrow; give it as NAME@sha256:...'
+    """
+    if "@sha256:" in image:
+        return None
+    return f"the image {image} has no digest; a tag can name another image tomorrow; give it as NAME@sha256:..."

@@ -22,7 +22,7 @@ from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState, Version
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
 from trilho.errors import ConfigError, DataError, NotYet, Refused, UsageError
-from trilho.pipeline.runs import is_elsewhere, new_run_id
+from trilho.pipeline.keeping.runs import is_elsewhere, new_run_id
 
 if TYPE_CHECKING:
     from trilho.serve.segments import LocalPredictionLog

@@ -13,7 +13,7 @@ import pytest
 
 from trilho.backends.local.journal import StateReader
 from trilho.core import records as r
-from trilho.pipeline.runs import RunFolder
+from trilho.pipeline.keeping.runs import RunFolder
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Made, Verb

@@ -19,7 +19,7 @@ from trilho.backends.local.store import LocalStore
 from trilho.cli import emulate
 from trilho.errors import Unreachable
 from trilho.pipeline.places import Places
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.workers import Workers
 from trilho.testing.emulator import pubsub
 from trilho.testing.emulator.rules import Rules
 from trilho.testing.emulator.serve import Emulator

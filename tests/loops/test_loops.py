@@ -14,7 +14,7 @@ from trilho.core import records as r
 from trilho.core.files import write_whole
 from trilho.core.lease import Lease
 from trilho.loops import RetrainLoop, WatchLoop
-from trilho.pipeline.execute import Stopped
+from trilho.pipeline.execution.execute import Stopped
 from trilho.project import Project, TrainOutcome
 
 TRIGGER = r.TriggerFired(model="bike", trigger="retraining-1", cause="drift", incident=None, data_time=None)

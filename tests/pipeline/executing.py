@@ -19,10 +19,10 @@ import yaml
 
 from trilho.backends.local.store import LocalStore
 from trilho.core.records import TaskResult
-from trilho.pipeline.execute import RunResult, TaskEvent, execute
-from trilho.pipeline.ir import Spec, parse, read
+from trilho.pipeline.execution.execute import RunResult, TaskEvent, execute
+from trilho.pipeline.ir.reader import Spec, parse, read
 from trilho.pipeline.places import Places
-from trilho.pipeline.workers import Ended, Leaf, Problem, Workers
+from trilho.pipeline.workers.workers import Ended, Leaf, Problem, Workers
 
 PYTHON = Path(sys.executable)
 LOCK = threading.Lock()

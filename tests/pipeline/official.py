@@ -9,7 +9,7 @@ from typing import Dict, List, Optional
 
 from kfp import dsl
 
-from trilho.pipeline.interface import read_step
+from trilho.pipeline.definition.interface import read_step
 
 warnings.simplefilter("ignore", FutureWarning)
 warnings.simplefilter("ignore", DeprecationWarning)

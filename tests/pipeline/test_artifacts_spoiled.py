@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline.artifacts import Artifact, Keeping
+from trilho.pipeline.keeping.artifacts import Artifact, Keeping
 from trilho.pipeline.places import Places
 
 

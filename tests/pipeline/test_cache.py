@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline.artifacts import Artifact, Keeping
-from trilho.pipeline.cache import Cache, Kept
+from trilho.pipeline.keeping.artifacts import Artifact, Keeping
+from trilho.pipeline.keeping.cache import Cache, Kept
+from trilho.pipeline.keeping.runs import RunFolder
 from trilho.pipeline.places import Places
-from trilho.pipeline.runs import RunFolder
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.command import Component, Plain, StepCommand, read_command
+from trilho.pipeline.workers.command import Component, Plain, StepCommand, read_command
 
 warnings.simplefilter("ignore", FutureWarning)
 dsl = pytest.importorskip("kfp.dsl")

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from tests.pipeline.twins import IMAGE, TWINS, Official
 
-from trilho.pipeline.compile import compile_definition, dump
-from trilho.pipeline.definition import Definition, GraphError, linked, read_interfaces
-from trilho.pipeline.ir import read
-from trilho.pipeline.rules import require_sound
+from trilho.pipeline.compile.compiler import compile_definition, dump
+from trilho.pipeline.definition.document import Definition, GraphError, linked, read_interfaces
+from trilho.pipeline.ir.reader import read
+from trilho.pipeline.rules.check import require_sound
 from trilho_runtime.pipeline import Item, Param, Pipeline, Status
 
 
@@ -81,8 +81,8 @@ def test_the_same_pipeline_gives_the_same_bytes_in_every_process(official: Offic
     definitions = {name: TWINS[name](official)[0].definition() for name in TWINS}
     (tmp_path / "definitions.json").write_text(json.dumps(definitions))
     code = (
-        "import json,sys;from pathlib import Path;from trilho.pipeline.compile import *;"
-        "from trilho.pipeline.definition import *;source=Path(sys.argv[2]);out=[]\n"
+        "import json,sys;from pathlib import Path;from trilho.pipeline.compile.compiler import *;"
+        "from trilho.pipeline.definition.document import *;source=Path(sys.argv[2]);out=[]\n"
         "for x in json.load(open(sys.argv[1])).values():\n"
         "    d=linked(Definition.read(x),source);i=read_interfaces(d,source)\n"
         "    out.append(dump(compile_definition(d,i,image='i')))\n"
@@ -131,7 +131,7 @@ def test_conditions_are_written_in_cel(official: Official, condition: Any, text:
 
 @pytest.mark.parametrize("number", range(16))
 def test_and_or_and_not_come_to_what_they_mean(official: Official, number: int) -> None:
-    from trilho.pipeline.expression import parse
+    from trilho.pipeline.ir.expression import parse
 
     a, b, s, f = (bool(number & 1 << bit) for bit in range(4))
     values = {"a": 2 if a else 1, "b": 0.5 if b else 2.5, "s": "x" if s else "it's", "f": f}
@@ -147,7 +147,7 @@ def test_and_or_and_not_come_to_what_they_mean(official: Official, number: int) 
 
 
 def test_of_a_chain_exactly_one_branch_runs(official: Official) -> None:
-    from trilho.pipeline.expression import parse
+    from trilho.pipeline.ir.expression import parse
 
     pipeline = Pipeline("p", parameters={"a": 1, "b": 0.5, "s": "x"})
     with pipeline.when(A | S):

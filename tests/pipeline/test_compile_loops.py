@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline.compile import compile_definition
-from trilho.pipeline.definition import Definition, linked, read_interfaces
-from trilho.pipeline.execute import execute
-from trilho.pipeline.ir import read
+from trilho.pipeline.compile.compiler import compile_definition
+from trilho.pipeline.definition.document import Definition, linked, read_interfaces
+from trilho.pipeline.execution.execute import execute
+from trilho.pipeline.ir.reader import read
 from trilho.pipeline.places import Places
-from trilho.pipeline.rules import require_sound
+from trilho.pipeline.rules.check import require_sound
 from trilho_runtime.pipeline import Collected, FirstOf, Item, Param, Pipeline, Status, Value
 
 STEPS = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.pipeline.executing import Bench, document, leaves, reasons, states
 
-from trilho.pipeline.ir import IrError
+from trilho.pipeline.ir.reader import IrError
 
 
 @pytest.fixture

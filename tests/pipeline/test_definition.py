@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.definition import (
+from trilho.pipeline.definition.document import (
     Definition,
     GraphError,
     Place,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trilho.errors import StepFailed
-from trilho.pipeline.environment import Environments, clean, satisfies, words_of
-from trilho.pipeline.process import Ended
+from trilho.pipeline.workers.environment import Environments, clean, satisfies, words_of
+from trilho.pipeline.workers.keeper import Ended
 
 TINY = [["tiny==1.0", "--no-deps"]]
 

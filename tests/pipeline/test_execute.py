@@ -16,9 +16,9 @@ from tests.pipeline import sdk
 from tests.pipeline.executing import Bench, document, leaves, reasons, states
 
 from trilho.errors import NotYet, Refused, StepFailed, UsageError
-from trilho.pipeline.execute import Job, Stopped
-from trilho.pipeline.runs import RunFolder
-from trilho.pipeline.workers import Ended, Leaf, Problem
+from trilho.pipeline.execution.execute import Job, Stopped
+from trilho.pipeline.keeping.runs import RunFolder
+from trilho.pipeline.workers.workers import Ended, Leaf, Problem
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from tests.pipeline.executing import Bench, document, leaves, states
 
-from trilho.pipeline.runs import RunFolder
-from trilho.pipeline.workers import Ended, Leaf
+from trilho.pipeline.keeping.runs import RunFolder
+from trilho.pipeline.workers.workers import Ended, Leaf
 
 NEVER = {"cachingOptions": {"enableCache": False}}
 PIPELINE = document(

@@ -18,10 +18,10 @@ import pytest
 from tests.pipeline import sdk
 from tests.pipeline.executing import PYTHON, Bench, states
 
-from trilho.pipeline.execute import Stopped
+from trilho.pipeline.execution.execute import Stopped
+from trilho.pipeline.keeping.runs import RunFolder
 from trilho.pipeline.places import Places
-from trilho.pipeline.runs import RunFolder
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.workers import Workers
 
 STEPS = """
 import json, os, subprocess, sys, time
@@ -197,8 +197,8 @@ RUN = """
 import json, sys
 from pathlib import Path
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline.execute import execute
-from trilho.pipeline.ir import read
+from trilho.pipeline.execution.execute import execute
+from trilho.pipeline.ir.reader import read
 from trilho.pipeline.places import Places
 home, source, document, run = sys.argv[1:]
 python = Path(sys.executable)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.expression import ExpressionError, Untyped, parse, text_of
+from trilho.pipeline.ir.expression import ExpressionError, Untyped, parse, text_of
 
 GIVEN: dict[str, Any] = {
     "n": 3, "x": 0.5, "s": "heads", "t": "it's", "yes": True, "none": None, "list": [1, "b", {"k": 2}], "map": {"a": 1},

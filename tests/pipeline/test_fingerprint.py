@@ -14,11 +14,12 @@ import pytest
 
 from trilho.core.files import write_whole
 from trilho.errors import ConfigError
-from trilho.pipeline import fingerprint as module
-from trilho.pipeline.fingerprint import closure, code_digest, leaf_fingerprint, libraries_of, step_of
+from trilho.pipeline import libraries as module
+from trilho.pipeline.execution.fingerprint import leaf_fingerprint, step_of
+from trilho.pipeline.ir.spec import ArtifactOutput, Component, Container
+from trilho.pipeline.libraries import libraries_of
 from trilho.pipeline.places import Places
-from trilho.pipeline.spec import ArtifactOutput, Component, Container
-from trilho_runtime.fingerprint import step_fingerprint
+from trilho_runtime.fingerprint import closure, code_digest, step_fingerprint
 
 FILES = {
     "shop/__init__.py": "from .rules import times as published\n",

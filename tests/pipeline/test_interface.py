@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trilho.pipeline.interface import MISSING, Input, Parameter, StepInterface, read_step
+from trilho.pipeline.definition.interface import MISSING, Input, Parameter, StepInterface, read_step
 
 STEPS = """
 raise RuntimeError("a step's module must not be imported to be read")

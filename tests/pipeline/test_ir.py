@@ -12,7 +12,7 @@ import yaml
 from tests.pipeline import sdk
 from tests.pipeline.executing import document, text_of
 
-from trilho.pipeline.ir import (
+from trilho.pipeline.ir.reader import (
     MISSING,
     ComponentInput,
     Constant,

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.leftovers import finished_tasks, held_since, old_environments, old_folders, useless_tasks
-from trilho.pipeline.runs import RunFolder
+from trilho.pipeline.keeping.leftovers import finished_tasks, held_since, old_folders, useless_tasks
+from trilho.pipeline.keeping.runs import RunFolder
+from trilho.pipeline.workers.environment import old_environments
 
 OLD = time.time() - 7200
 HOUR_AGO = time.time() - 3600

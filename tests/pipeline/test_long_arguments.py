@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from trilho.errors import StepFailed
-from trilho.pipeline.command import ephemeral
 from trilho.pipeline.places import Places
-from trilho.pipeline.workers import LONGEST, Leaf, Workers
+from trilho.pipeline.workers.command import ephemeral
+from trilho.pipeline.workers.workers import LONGEST, Leaf, Workers
 
 SCRIPT = """program_path=$(mktemp -d)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline import definition as module
-from trilho.pipeline.definition import Definition, GraphError, linked, load_definition, read_interfaces
-from trilho.pipeline.rules import check
+from trilho.pipeline.definition import document as module
+from trilho.pipeline.definition.document import Definition, GraphError, linked, load_definition, read_interfaces
+from trilho.pipeline.rules.check import check
 from trilho_runtime.pipeline import FirstOf, Item, Param, Pipeline, Status, Value
 
 STEPS = """

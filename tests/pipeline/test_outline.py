@@ -10,8 +10,8 @@ import pytest
 from tests.pipeline.test_compile import compiled
 from tests.pipeline.twins import TWINS, Official
 
-from trilho.pipeline.ir import read
-from trilho.pipeline.outline import images, lines, outline, outputs, parameters
+from trilho.pipeline.ir.outline import images, lines, outline, outputs, parameters
+from trilho.pipeline.ir.reader import read
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from trilho.backends.local.store import LocalStore
-from trilho.pipeline import perform
-from trilho.pipeline.artifacts import Keeping
-from trilho.pipeline.cache import Cache
-from trilho.pipeline.perform import Performer
+from trilho.pipeline.execution import perform
+from trilho.pipeline.execution.perform import Performer
+from trilho.pipeline.ir.spec import Container
+from trilho.pipeline.keeping.artifacts import Keeping
+from trilho.pipeline.keeping.cache import Cache
+from trilho.pipeline.keeping.runs import RunFolder
 from trilho.pipeline.places import Place, Places
-from trilho.pipeline.runs import RunFolder
-from trilho.pipeline.spec import Container
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.workers import Workers
 
 STEP = ("python", "-m", "trilho_runtime.step", "shop.steps:fit")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.placeholder import Filling, PlaceholderError
+from trilho.pipeline.ir.placeholder import Filling, PlaceholderError
 
 REQUEST: dict[str, Any] = {
     "inputs": {

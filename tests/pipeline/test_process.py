@@ -17,7 +17,7 @@ import pytest
 from tests.pipeline.processes import children, eventually, gone, numbers
 
 from trilho.errors import StepFailed
-from trilho.pipeline.process import Ended, Keeper
+from trilho.pipeline.workers.keeper import Ended, Keeper
 
 PYTHON = Path(sys.executable)
 MINUTE = timedelta(minutes=1)
@@ -254,7 +254,7 @@ def test_a_guard_that_is_killed_is_replaced_and_knows_what_runs(commands: Keeper
 RUNNER = """
 import os, sys, threading
 from pathlib import Path
-from trilho.pipeline.process import Keeper
+from trilho.pipeline.workers.keeper import Keeper
 
 source, folder = Path(sys.argv[1]), Path(sys.argv[2])
 steps, commands = Keeper(Path(sys.executable), source, source), Keeper(Path(sys.executable), folder=folder, preload=())

@@ -14,10 +14,10 @@ from tests.pipeline import sdk, sdk_installing
 from tests.pipeline.executing import Bench, document, spec_of
 
 from trilho.errors import Refused
-from trilho.pipeline import refuse
-from trilho.pipeline.ir import read
+from trilho.pipeline.ir.reader import read
 from trilho.pipeline.places import Place, Places
-from trilho.pipeline.workers import Problem, Workers
+from trilho.pipeline.workers import obstacles as refuse
+from trilho.pipeline.workers.workers import Problem, Workers
 
 PYTHON = Path(sys.executable)
 Check = Callable[..., list[Problem]]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.definition import Definition, linked, read_interfaces
-from trilho.pipeline.reading import shown_file
-from trilho.pipeline.rules import RULES, Finding, GraphError, check, require_sound
+from trilho.pipeline.definition.document import Definition, linked, read_interfaces
+from trilho.pipeline.rules.check import RULES, Finding, GraphError, check, require_sound
+from trilho.pipeline.rules.reading import shown_file
 from trilho_runtime.pipeline import Collected, FirstOf, Item, Param, Pipeline, Status, Value
 from trilho_runtime.step import Model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trilho.pipeline.runs import RunFolder
+from trilho.pipeline.keeping.runs import RunFolder
 
 
 def test_the_scratch_space_goes_with_the_run_s_end(tmp_path: Path) -> None:

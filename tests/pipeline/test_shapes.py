@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from trilho.errors import UsageError
-from trilho.pipeline.execute import check_placeholders
-from trilho.pipeline.ir import ComponentInput, Input, IrError, parse, read
+from trilho.pipeline.execution.execute import check_placeholders
+from trilho.pipeline.ir.reader import ComponentInput, Input, IrError, parse, read
 from trilho.pipeline.places import Places
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.workers import Workers
 from trilho.pipelines import parameters_of
 
 

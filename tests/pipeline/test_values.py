@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trilho.pipeline.values import ValueMismatch, coerced
+from trilho.pipeline.ir.values import ValueMismatch, coerced
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1.5, True, "3", None])

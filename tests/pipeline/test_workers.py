@@ -15,7 +15,7 @@ from tests.pipeline.processes import eventually, gone, numbers
 
 from trilho.errors import StepFailed
 from trilho.pipeline.places import Place, Places
-from trilho.pipeline.workers import Leaf, Workers
+from trilho.pipeline.workers.workers import Leaf, Workers
 
 PYTHON = Path(sys.executable)
 STEPS = """

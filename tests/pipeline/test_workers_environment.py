@@ -16,9 +16,9 @@ from tests.pipeline.processes import eventually, gone, numbers
 from tests.pipeline.wheels import installed_wheel, tiny_wheel
 
 from trilho.errors import StepFailed
-from trilho.pipeline.environment import Environments
 from trilho.pipeline.places import Place, Places
-from trilho.pipeline.workers import Leaf, Workers
+from trilho.pipeline.workers.environment import Environments
+from trilho.pipeline.workers.workers import Leaf, Workers
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,9 @@ RUNNER = """
 import sys
 from pathlib import Path
 from trilho.errors import StepFailed
-from trilho.pipeline.environment import Environments
+from trilho.pipeline.workers.environment import Environments
 from trilho.pipeline.places import Places
-from trilho.pipeline.workers import Leaf, Workers
+from trilho.pipeline.workers.workers import Leaf, Workers
 
 folder, python = Path(sys.argv[1]), Path(sys.executable)
 places = Places(python=folder / "slow", source=None, folder=folder, platform=python)

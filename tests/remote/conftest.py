@@ -18,10 +18,10 @@ from trilho.core.digest import digest_path
 from trilho.core.files import write_whole
 from trilho.core.ports import NotFound, RemoteJob, RemoteState, RemoteStatus, RemoteTask, RemoteTaskState
 from trilho.core.retry import Patience
-from trilho.pipeline import ir
-from trilho.pipeline.gather import StepRecord
+from trilho.pipeline.ir import reader as ir
 from trilho.project import Project
 from trilho.remote import environment
+from trilho.remote.gather import StepRecord
 from trilho.testing.emulator.rules import Rules
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ class Google:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a server's certificate; gRPC reads which roots it trusts once in a process."""
+    """A folder with a server's certificate; gRPC reads which roots it trusts once in a process.
+
+    What is trusted already is of other tests' fixtures: nothing is inherited from the shell.
+    """
     from trilho.testing.emulator.credentials import make_credentials
 
     trusted = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
@@ -281,7 +284,7 @@ def _output(path: Path) -> dict[str, str]:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     """The service of the project's environment."""
-    from trilho.pipeline import follow
+    from trilho.remote import follow
 
     made = Service(tmp_path / "shared")
     monkeypatch.setattr(environment.Target, "runner", property(lambda _target: made))

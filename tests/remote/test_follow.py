@@ -11,9 +11,9 @@ import pytest
 
 from trilho.core.ports import NoAccess, RemoteJob, RemoteStatus, RemoteTask
 from trilho.errors import Refused, StepFailed, Unreachable
-from trilho.pipeline import ir
-from trilho.pipeline.follow import changes, follow
-from trilho.pipeline.gather import StepRecord, gather, read_records
+from trilho.pipeline.ir import reader as ir
+from trilho.remote.follow import changes, follow
+from trilho.remote.gather import StepRecord, gather, read_records
 from trilho.testing.conformance import document_of
 
 RUNNING = RemoteStatus(state="running", tasks=(RemoteTask(name="first", state="running"),))

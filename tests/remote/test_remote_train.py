@@ -11,8 +11,7 @@ import pytest
 
 from trilho.core.ports import NotFound, RemoteStatus
 from trilho.errors import ConfigError, DataError, TrilhoError, Unreachable, UsageError
-from trilho.pipeline import ir
-from trilho.pipeline.gather import StepRecord
+from trilho.pipeline.ir import reader as ir
 from trilho.project import Project
 from trilho.remote import (
     RemoteRun,
@@ -24,6 +23,7 @@ from trilho.remote import (
     target_of,
 )
 from trilho.remote import run as remote_run
+from trilho.remote.gather import StepRecord
 from trilho.testing.conformance import document_of
 from trilho.train.run import settle_runs
 

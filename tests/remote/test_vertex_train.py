@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trilho.errors import TrilhoError
-from trilho.pipeline import ir
+from trilho.pipeline.ir import reader as ir
 from trilho.project import Project
 from trilho.remote import create_schedule, follow_run, submit, submit_training, target_of
 from trilho.testing.conformance import document_of

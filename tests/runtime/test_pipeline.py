@@ -193,6 +193,10 @@ def test_a_block_is_opened_again() -> None:
     ("change", "words"),
     [
         (lambda p: p.remove("chek"), "no task chek; did you mean check?"),
+        (
+            lambda p: p.remove("better"),
+            "better is a block, not a task; remove its tasks, and it goes with the last: deploy",
+        ),
         (lambda p: p.replace("fitt", load), "no task fitt; did you mean fit?"),
         (
             lambda p: p.replace("fit", load, without=["tabel"]),

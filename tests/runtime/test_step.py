@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 import pytest
 
 from trilho_runtime.artifact import Artifact
-from trilho_runtime.function import option_problem
+from trilho_runtime.function import execute, load_function, option_problem, signature_of
 from trilho_runtime.step import (
     In,
     Metrics,
@@ -22,10 +22,7 @@ from trilho_runtime.step import (
     Out,
     StepError,
     Table,
-    execute,
-    load_function,
     run,
-    signature_of,
     step,
 )
 

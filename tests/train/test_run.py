@@ -25,10 +25,10 @@ from trilho.core.records import (
     TaskResult,
 )
 from trilho.errors import ConfigError, DataError, NotYet, Refused, StepFailed, UsageError
-from trilho.pipeline.execute import RunResult
+from trilho.pipeline.execution.execute import RunResult
+from trilho.pipeline.keeping.runs import RunFolder
 from trilho.pipeline.places import Places
-from trilho.pipeline.runs import RunFolder
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.workers import Workers
 from trilho.train.evaluate import read_predictions
 from trilho.train.run import TrainContext, Training, begin, finish, settle_runs, train
 

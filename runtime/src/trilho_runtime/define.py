@@ -13,9 +13,10 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from trilho_runtime.function import StepError, load_function
 from trilho_runtime.pipeline import Pipeline, shown
 from trilho_runtime.reference import PipelineError
-from trilho_runtime.step import StepError, load_function, own_frames
+from trilho_runtime.step import own_frames
 from trilho_runtime.watch import Watch
 
 OURS, IMPORTER = str(Path(__file__).parent), str(Path(importlib.__file__).parent)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.step import In, Model, Out, StepError, Table, load_function, step
+from trilho_runtime.function import load_function
+from trilho_runtime.step import In, Model, Out, StepError, Table, step
 
 Floats = NDArray[np.float64]
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.fit import answers, make_features
+from trilho_runtime.function import StepError, load_function
 from trilho_runtime.signature import Signature
-from trilho_runtime.step import StepError, load_function
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -160,6 +160,7 @@ class Pipeline:
 
     def remove(self, name: str) -> None:
         """Take a task out, with the outputs of the pipeline that come from it and the waits of others for it."""
+        self._refuse_block(name)
         task = _find(self._all_tasks(), name, "task")
         self._groups = [group for group in self._groups if group["exit_task"] is not task]
         self._tasks = [other for other in self._tasks if other is not task]
@@ -225,6 +226,17 @@ class Pipeline:
         block = _Block(self, kind, begin)
         self._unopened.append(block)
         return block
+
+    def _refuse_block(self, name: str) -> None:
+        blocks = [group["name"] for group in self._groups if group["kind"] != EXIT]
+        if name not in blocks or any(task["name"] == name for task in self._all_tasks()):
+            return
+        inside = {name}
+        while more := {str(one["name"]) for one in self._groups if one["parent"] in inside} - inside:
+            inside |= more
+        tasks = [task["name"] for task in self._tasks if task["group"] in inside]
+        how = f"remove its tasks, and it goes with the last: {', '.join(tasks)}" if tasks else "it has no tasks"
+        raise PipelineError(f"{shown(_place())}: {name} is a block, not a task; {how}")
 
     def _drop_if_empty(self, name: str | None) -> None:
         group = next((group for group in self._groups if group["name"] == name), None)

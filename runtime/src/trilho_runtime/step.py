@@ -29,7 +29,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from trilho_runtime.artifact import Artifact, File, In, Metrics, Model, Out, Table
-from trilho_runtime.function import StepError, execute, load_function, signature_of, step, write_value
+from trilho_runtime.function import StepError, execute, load_function, step, write_value
 
 __all__ = [
     "Artifact",
@@ -40,9 +40,6 @@ __all__ = [
     "Out",
     "StepError",
     "Table",
-    "execute",
-    "load_function",
-    "signature_of",
     "step",
 ]
 

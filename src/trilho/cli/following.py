@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from trilho.cli.session import Session
+from trilho.cli.trained import report as report_training
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +51,7 @@ class Display:
 
     def show(self, run: RemoteRun, status: RemoteStatus) -> None:
         """Show a run as it is now."""
-        from trilho.pipeline.follow import changes
+        from trilho.remote.follow import changes
 
         if self._live is not None:
             self._live.update(self.table(run, status))
@@ -116,8 +117,6 @@ def facts(run: RemoteRun | Outcome) -> dict[str, Any]:
 
 def report(here: Session, outcome: Outcome) -> None:
     """End a verb that followed a run to its end; exits with the code of what went wrong."""
-    from trilho.cli.train import report as report_training
-
     if outcome.training is not None:
         report_training(here, outcome.training, on=outcome.on, place=outcome.place)
         return

@@ -76,7 +76,7 @@ class Garbage:
     def of(cls, project: Project, spare: timedelta) -> Garbage:
         """Find out what is needed. Whatever was made or used since the oldest run under way began is spared too."""
         from trilho.govern.retention import live_digests, live_runs
-        from trilho.pipeline.leftovers import finished_tasks, held_since
+        from trilho.pipeline.keeping.leftovers import finished_tasks, held_since
 
         since = held_since(project.home)
         if since is not None:
@@ -129,18 +129,18 @@ class Garbage:
         return [f"{', '.join(versions)}: cannot serve again (trilho models pin keeps one)"] if versions else []
 
     def _tasks(self, gone: set[str]) -> list[Path]:
-        from trilho.pipeline.leftovers import useless_tasks
+        from trilho.pipeline.keeping.leftovers import useless_tasks
 
         store = self.project.store
         return useless_tasks(self.project.home, self.runs, lambda x: x not in gone and store.has(x), self._before)
 
     def _folders(self) -> list[Path]:
-        from trilho.pipeline.leftovers import old_folders
+        from trilho.pipeline.keeping.leftovers import old_folders
 
         return old_folders(self.project.home, self.runs, self._before)
 
     def _environments(self) -> list[Path]:
-        from trilho.pipeline.leftovers import old_environments
+        from trilho.pipeline.workers.environment import old_environments
 
         return old_environments(self.project.home, min(self._before, time.time() - UNUSED.total_seconds()))
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from trilho.core.records import TaskResult
-    from trilho.pipeline.execute import RunResult
-    from trilho.pipeline.ir import Spec
+    from trilho.pipeline.execution.execute import RunResult
+    from trilho.pipeline.ir.reader import Spec
     from trilho.pipelines import Compiled, Site
     from trilho.remote import Target
 
@@ -78,12 +78,11 @@ def _add_compile(pipeline: typer.Typer) -> None:
         Every step becomes a container that runs `python -m trilho_runtime.step` in the project's image; the same
         pipeline gives the same bytes. What is wrong with it is listed by file and line (exit code 2).
         """
-        from trilho.pipeline.compile import dump
+        from trilho.pipeline.compile.compiler import dump
 
         site = _site(here)
         compiled = site.compile(define or None, image or None)
-        for line in _said(compiled):
-            typer.echo(f"warning: {line}", err=True)
+        _warn(compiled)
         text = dump(compiled.document)
         if out is None and not here.as_json:
             typer.echo(text, nl=False)
@@ -96,7 +95,7 @@ def _add_compile(pipeline: typer.Typer) -> None:
         spec = {} if out else {"spec": compiled.document}
         asked = f"trilho pipeline run {out or define}".rstrip() + _asked(compiled.document)
         next_ = "trilho train" if site.trains(define) else asked
-        here.done(next_, **found, warnings=_said(compiled), **spec)
+        here.done(next_, **found, warnings=compiled.said(), **spec)
 
 
 def _add_run(pipeline: typer.Typer) -> None:
@@ -238,11 +237,14 @@ def _site(here: Session, python: Path | None = None) -> Site:
 
 def _spec(here: Session, site: Site, file: str, image: str | None = None) -> Spec:
     """Read a pipeline: a file, or what a function of the project writes; "" is the project's own."""
-    from trilho.pipeline.ir import load, read
+    from trilho.pipeline.ir.reader import load, read
 
     if file and (Path(file).exists() or ":" not in file):
         return load(Path(file))
-    return read(site.compile(file or None, image).document)
+    compiled = site.compile(file or None, image)
+    if image is not None:
+        _warn(compiled)
+    return read(compiled.document)
 
 
 def _asked(document: Mapping[str, Any]) -> str:
@@ -251,8 +253,9 @@ def _asked(document: Mapping[str, Any]) -> str:
     return "".join(f" --param {name}=..." for name, kind in declared.items() if not kind.get("isOptional"))
 
 
-def _said(compiled: Compiled) -> list[str]:
-    return [f"{one}" + (f"; {one.hint}" if one.hint else "") for one in compiled.warnings]
+def _warn(compiled: Compiled) -> None:
+    for line in compiled.said():
+        typer.echo(f"warning: {line}", err=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -331,7 +334,7 @@ def _shown(value: Any) -> str:
 
 
 def _show(here: Session, spec: Spec, file: str) -> None:
-    from trilho.pipeline import outline
+    from trilho.pipeline.ir import outline
 
     tree, parameters = outline.outline(spec), outline.parameters(spec)
     compiler = spec.document.get("sdkVersion") or "an unnamed compiler"

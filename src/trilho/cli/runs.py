@@ -160,7 +160,7 @@ def _texts(here: Session, run: Run, task: str) -> dict[str, str]:
 
 
 def _text(here: Session, run: Run, task: str) -> str:
-    from trilho.pipeline.runs import RunFolder
+    from trilho.pipeline.keeping.runs import RunFolder
     from trilho.remote import is_remote, log_of
 
     home = here.project.home

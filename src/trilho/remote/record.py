@@ -18,7 +18,7 @@ from trilho.core.files import write_whole
 from trilho.core.ports import RemoteJob, RemoteStatus
 from trilho.core.records import TaskResult
 from trilho.errors import DataError, UsageError
-from trilho.pipeline.runs import RunFolder
+from trilho.pipeline.keeping.runs import RunFolder
 
 SCHEMA = 1
 SHOWN = {"succeeded": "ran", "cancelled": "failed"}

@@ -9,7 +9,7 @@ from typing import Any
 from trilho.core.cron import Cron
 from trilho.core.ports import RemoteJob
 from trilho.errors import UsageError
-from trilho.pipeline import ir
+from trilho.pipeline.ir import reader as ir
 from trilho.remote.environment import Target
 from trilho.remote.run import require_images
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from trilho.core import records as r
 from trilho.data.version import Dataset, read_manifest
 from trilho.errors import DataError, StepFailed, TrilhoError
-from trilho.pipeline.gather import Gathered
-from trilho.pipeline.runs import RunFolder, new_run_id
+from trilho.pipeline.keeping.runs import RunFolder, new_run_id
 from trilho.project import Project, TrainOutcome
 from trilho.remote import record
 from trilho.remote.environment import Target, image_of
+from trilho.remote.gather import Gathered
 from trilho.remote.record import RemoteRun
 from trilho.remote.run import Outcome, Say, fetch, hand_over, new_run, outcome, record_failure
 
 if TYPE_CHECKING:
-    from trilho.pipeline.execute import RunResult
+    from trilho.pipeline.execution.execute import RunResult
     from trilho.train.run import Training
 
 PIPELINE = "train"

@@ -18,10 +18,10 @@ from trilho.config import Settings
 from trilho.core.metrics import resolve
 from trilho.data.contract import Contract
 from trilho.errors import ConfigError
-from trilho.pipeline.compile import compile_definition
-from trilho.pipeline.definition import Definition, load_definition, read_interfaces
-from trilho.pipeline.interface import StepInterface
-from trilho.pipeline.rules import require_sound
+from trilho.pipeline.compile.compiler import compile_definition
+from trilho.pipeline.definition.document import Definition, load_definition, read_interfaces
+from trilho.pipeline.definition.interface import StepInterface
+from trilho.pipeline.rules.check import require_sound
 from trilho.train.plan import CHAMPION, PIPELINE
 from trilho.train.split import candidates
 from trilho_runtime.pipeline import Param, Pipeline, Value

@@ -12,8 +12,8 @@ from trilho.config import Settings
 from trilho.core.digest import digest_file, digest_json
 from trilho.core.files import write_whole
 from trilho.data.contract import Contract
-from trilho.pipeline.fingerprint import code_digest, libraries_of
-from trilho_runtime.fingerprint import runtime_digest
+from trilho.pipeline.libraries import libraries_of
+from trilho_runtime.fingerprint import code_digest, runtime_digest
 from trilho_runtime.watch import state
 
 SCHEMA = 2

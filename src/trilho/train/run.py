@@ -25,11 +25,11 @@ from trilho.data.contract import Contract, check, load_contract
 from trilho.data.known import known_version
 from trilho.data.version import Dataset, load_table
 from trilho.errors import ConfigError, TrilhoError
-from trilho.pipeline.execute import RunResult, execute
-from trilho.pipeline.ir import read
+from trilho.pipeline.execution.execute import RunResult, execute
+from trilho.pipeline.ir.reader import read
+from trilho.pipeline.keeping.runs import RunFolder
 from trilho.pipeline.places import Places
-from trilho.pipeline.runs import RunFolder
-from trilho.pipeline.workers import Workers
+from trilho.pipeline.workers.workers import Workers
 from trilho.train.account import own_name, told
 from trilho.train.plan import PIPELINE, compile_training
 from trilho.train.split import window_start

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from trilho.core.ports import RemoteJob, RemoteState, RemoteStatus, RemoteTask, RemoteTaskState
-from trilho.pipeline.values import from_old
+from trilho.pipeline.ir.values import from_old
 
 Json = dict[str, Any]
 

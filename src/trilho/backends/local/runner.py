@@ -21,10 +21,10 @@ from trilho.core.ports import (
     RemoteTaskState,
 )
 from trilho.errors import TrilhoError
-from trilho.pipeline import ir
-from trilho.pipeline.execute import Stopped, TaskEvent, execute
+from trilho.pipeline.execution.execute import Stopped, TaskEvent, execute
+from trilho.pipeline.ir import reader as ir
+from trilho.pipeline.keeping.runs import RunFolder
 from trilho.pipeline.places import Places
-from trilho.pipeline.runs import RunFolder
 
 STATES: dict[str, RemoteTaskState] = {
     "running": "running",

@@ -6,7 +6,7 @@ The list's form is Vertex AI's; the messages in it are the emulator's own words 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from trilho.testing.emulator.rules import Refusal
@@ -73,3 +73,13 @@ class Findings:
 def invalid(field: str, message: str) -> Refusal:
     """Refuse a request for one thing that is wrong with it."""
     return Refusal("INVALID_ARGUMENT", f"List of found errors:\t1.Field: {field}; Message: {message}\t")
+
+
+def masked(mask: Any, allowed: Collection[str], wrong: str = "cannot be updated.") -> list[str]:
+    """Give the paths of an update mask; refuse one without any, or with a field that is not `allowed`."""
+    paths = list(mask.paths)
+    if not paths:
+        raise invalid("update_mask", "Required field is not set.")
+    if others := {path for path in paths if path not in allowed and path.split(".")[0] not in allowed}:
+        raise invalid("update_mask", f"{', '.join(sorted(others))} {wrong}")
+    return paths

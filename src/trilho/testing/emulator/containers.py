@@ -22,10 +22,11 @@ from typing import Any
 
 from trilho.errors import TrilhoError
 from trilho.pipeline.places import Place, Places
-from trilho.pipeline.process import Keeper, exit_words
+from trilho.pipeline.workers.keeper import Keeper, exit_words
 
 LOOK_SECONDS = 0.03
 PREDICT_SECONDS = 60.0
+STOP_SECONDS = 15.0
 LAST_LINES = 15
 REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_]\w*)\)")
 
@@ -55,13 +56,18 @@ class Container:
         self._environment = {**_surroundings(places, place), **places.environment, **self._given}
         self._folder = place.source if place is not None and place.source is not None else log.parent
         self._keeper = Keeper(places.platform, folder=log.parent, preload=())
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"container-{self.port}")
 
     def start(self) -> None:
         """Start it; `ready` waits for it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        threading.Thread(target=self._run, daemon=True, name=f"container-{self.port}").start()
+        self._thread.start()
 
     def _run(self) -> None:
+        if self._stopped.is_set():
+            self.ended = "stopped before it began"
+            return
         try:
             ended = self._keeper.run_command(
                 self._words, environment=self._environment, folder=self._folder, log=self.log
@@ -110,8 +116,13 @@ class Container:
         return ""
 
     def stop(self) -> None:
-        """End it and all it started."""
+        """End it and all it started, also while it is being started."""
+        self._stopped.set()
         self._keeper.close()
+        end = time.monotonic() + STOP_SECONDS
+        while self._thread.is_alive() and time.monotonic() < end:
+            self._thread.join(LOOK_SECONDS)
+            self._keeper.close()  # of a thread that was about to start it
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

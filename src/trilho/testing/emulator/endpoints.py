@@ -8,6 +8,7 @@ is a trilho package or a scikit-learn model.joblib/model.pkl; else deploying it 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from google.cloud import aiplatform_v1 as v1
 from google.protobuf import empty_pb2
 
 from trilho.pipeline.places import Place, Places
-from trilho.testing.emulator.checks import Findings, invalid
+from trilho.testing.emulator.checks import Findings, invalid, masked
 from trilho.testing.emulator.containers import Container, variables_of
 from trilho.testing.emulator.crud import Crud
 from trilho.testing.emulator.listing import merge
@@ -57,6 +58,7 @@ class Endpoints:
         self._crud = Crud(resources)
         self._lock = threading.RLock()
         self._containers: dict[tuple[str, str], Container | None] = {}
+        self._starting: set[Container] = set()
         self._closed = False
 
     def handlers(self) -> Mapping[str, Callable[[Any, Any], Any]]:
@@ -72,13 +74,14 @@ class Endpoints:
         }
 
     def close(self) -> None:
-        """End every container."""
+        """End every container, also those that are not ready yet."""
         with self._lock:
             self._closed = True
-            containers, self._containers = list(self._containers.values()), {}
-        for container in containers:
-            if container is not None:
-                container.stop()
+            containers, self._containers = {*self._containers.values(), *self._starting}, {}
+        with contextlib.ExitStack() as closing:
+            for container in containers:
+                if container is not None:
+                    closing.callback(container.stop)
 
     def container(self, endpoint: str, deployed: str) -> Container | None:
         """Give the process of a deployed model; None where nothing here can serve it."""
@@ -105,11 +108,7 @@ class Endpoints:
 
     def update(self, _: Any, request: v1.UpdateEndpointRequest) -> v1.Endpoint:
         """Answer UpdateEndpoint."""
-        paths = list(request.update_mask.paths)
-        if not paths:
-            raise invalid("update_mask", "Required field is not set.")
-        if wrong := {path.split(".")[0] for path in paths} - CHANGEABLE:
-            raise invalid("update_mask", f"{', '.join(sorted(wrong))} cannot be updated.")
+        paths = masked(request.update_mask, CHANGEABLE)
         with self.resources.lock:
             held = self.resources.get(request.endpoint.name, v1.Endpoint)
             findings = Findings()
@@ -182,27 +181,40 @@ class Endpoints:
 
     def _deploy(self, endpoint: str, deployed: v1.DeployedModel, model: v1.Model, split: dict[str, int]) -> Any:
         container = self._container(endpoint, deployed, model)
-        if container is not None:
-            container.start()
-            limit: Any = model.container_spec.deployment_timeout
-            seconds = limit.total_seconds() if "deployment_timeout" in model.container_spec else READY_SECONDS
-            if (wrong := container.ready(seconds)) is not None:
-                container.stop()
-                raise Refusal("FAILED_PRECONDITION", wrong)
+        if container is None:
+            self._join(endpoint, deployed, split, None)
+            return v1.DeployModelResponse(deployed_model=deployed)
+        with self._lock:
+            self._refuse_closed()
+            self._starting.add(container)
         try:
+            self._start(container, model)
             self._join(endpoint, deployed, split, container)
         except BaseException:
-            if container is not None:
-                container.stop()
+            container.stop()
             raise
+        finally:
+            with self._lock:
+                self._starting.discard(container)
         return v1.DeployModelResponse(deployed_model=deployed)
+
+    def _start(self, container: Container, model: v1.Model) -> None:
+        container.start()
+        limit: Any = model.container_spec.deployment_timeout
+        seconds = limit.total_seconds() if "deployment_timeout" in model.container_spec else READY_SECONDS
+        if (wrong := container.ready(seconds)) is not None:
+            self._refuse_closed()
+            raise Refusal("FAILED_PRECONDITION", wrong)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Refusal("CANCELLED", "The emulator is being stopped.")
 
     def _join(
         self, endpoint: str, deployed: v1.DeployedModel, split: dict[str, int], container: Container | None
     ) -> None:
         with self.resources.editing(endpoint, v1.Endpoint) as held, self._lock:
-            if self._closed:
-                raise Refusal("CANCELLED", "The emulator is being stopped.")
+            self._refuse_closed()
             if split:
                 named = {deployed.id if key == NEW else key: value for key, value in split.items()}
                 check_split(named, {deployed.id, *(one.id for one in held.deployed_models)})
@@ -246,11 +258,7 @@ class Endpoints:
 
     def mutate(self, call: Any, request: v1.MutateDeployedModelRequest) -> Any:
         """Answer MutateDeployedModel: replica counts and autoscaling, which change nothing here but the record."""
-        paths = list(request.update_mask.paths)
-        if not paths:
-            raise invalid("update_mask", "Required field is not set.")
-        if wrong := set(paths) - MUTABLE:
-            raise invalid("update_mask", f"{', '.join(sorted(wrong))} of a deployed model cannot be changed.")
+        paths = masked(request.update_mask, MUTABLE, "of a deployed model cannot be changed.")
         endpoint = self.resources.get(request.endpoint, v1.Endpoint)
         if not any(one.id == request.deployed_model.id for one in endpoint.deployed_models):
             raise not_deployed(request.endpoint, request.deployed_model.id)

@@ -13,7 +13,7 @@ from google.cloud import aiplatform_v1 as v1
 
 from trilho.core.ports import ArtifactStore
 from trilho.errors import TrilhoError, UsageError
-from trilho.pipeline.execute import Job, RunResult, Stopped, TaskEvent, execute
+from trilho.pipeline.execution.execute import Job, RunResult, Stopped, TaskEvent, execute
 from trilho.pipeline.places import Places
 from trilho.testing.emulator.pipelines import Accepted
 from trilho.testing.emulator.resources import Resources, new_id
@@ -81,8 +81,10 @@ class JobRuns:
             message = f"The emulator failed:\n{traceback.format_exc()}"
         else:
             code, message = (0, "") if result.state == "succeeded" else _failure(location, result, details)
-        self._end(name, details, code, message)
-        self._details.pop(name, None)
+        try:
+            self._end(name, details, code, message)
+        finally:
+            self._details.pop(name, None)
 
     def _execute(
         self, name: str, location: str, id_: str, accepted: Accepted, details: TaskDetails, stop: threading.Event
@@ -133,10 +135,12 @@ class JobRuns:
             if code:
                 _set_error(job, {"code": code, "message": message})
             ended = job
-        if "job_detail" in ended:
-            self.records.end(ended, details.all())
-        with self.resources.editing(name, v1.PipelineJob) as job:
-            job.state = State[f"PIPELINE_STATE_{state}"]
+        try:
+            if "job_detail" in ended:
+                self.records.end(ended, details.all())
+        finally:
+            with self.resources.editing(name, v1.PipelineJob) as job:
+                job.state = State[f"PIPELINE_STATE_{state}"]
 
     def _keep_log(self, event: TaskEvent, details: TaskDetails) -> None:
         if self.logs is None or event.log is None or event.kind != "container" or event.state not in ("ran", "failed"):

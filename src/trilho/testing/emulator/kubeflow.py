@@ -17,8 +17,8 @@ from typing import Any
 
 from trilho.core.ports import ArtifactStore
 from trilho.errors import TrilhoError
-from trilho.pipeline import ir
-from trilho.pipeline.execute import Job, RunResult, Stopped, TaskEvent, execute
+from trilho.pipeline.execution.execute import Job, RunResult, Stopped, TaskEvent, execute
+from trilho.pipeline.ir import reader as ir
 from trilho.pipeline.places import Places
 from trilho.testing.emulator.http import Handler, Reply, Request, Route
 from trilho.testing.emulator.rules import Refusal, Rules

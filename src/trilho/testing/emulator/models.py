@@ -18,7 +18,7 @@ from typing import Any
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import empty_pb2
 
-from trilho.testing.emulator.checks import Findings, invalid
+from trilho.testing.emulator.checks import Findings, invalid, masked
 from trilho.testing.emulator.crud import Crud
 from trilho.testing.emulator.listing import merge
 from trilho.testing.emulator.resources import Resources, copied, new_id, not_found
@@ -103,19 +103,15 @@ class Models:
         """Answer UpdateModel: of a version (name@2), or of the model (name, name@-)."""
         plain, _, version = request.model.name.partition("@")
         one = version not in ("", "-")
-        paths, allowed = set(request.update_mask.paths), OF_VERSION if one else OF_MODEL
-        if not paths:
-            raise invalid("update_mask", "Required field is not set.")
-        if wrong := {path.split(".")[0] for path in paths} - allowed:
-            kind = "version" if one else "model"
-            raise invalid("update_mask", f"{', '.join(sorted(wrong))} cannot be updated on a {kind}.")
+        allowed, kind = (OF_VERSION, "version") if one else (OF_MODEL, "model")
+        paths = sorted(set(masked(request.update_mask, allowed, f"cannot be updated on a {kind}.")))
         findings = Findings()
         findings.labels("model.labels", request.model.labels)
         findings.done()
         with self._lock:
             meant = self.resolve(request.model.name if one else plain)
             for model in [meant] if one else list(self._versions(plain).values()):
-                self._edit(plain, model, lambda new: merge(new, request.model, sorted(paths)))
+                self._edit(plain, model, lambda new: merge(new, request.model, paths))
             return self._shown(self.resolve(request.model.name if one else plain), versioned=one)
 
     def merge_aliases(self, _: Any, request: v1.MergeVersionAliasesRequest) -> v1.Model:

@@ -17,8 +17,8 @@ from typing import Any
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import empty_pb2, json_format
 
-from trilho.pipeline.ir import MISSING, IrError, Spec, read
-from trilho.pipeline.values import ValueMismatch, coerced
+from trilho.pipeline.ir.reader import MISSING, IrError, Spec, read
+from trilho.pipeline.ir.values import ValueMismatch, coerced
 from trilho.testing.emulator.checks import Findings, invalid
 from trilho.testing.emulator.crud import Crud
 from trilho.testing.emulator.resources import Resources, copied, new_id

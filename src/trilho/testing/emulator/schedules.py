@@ -19,7 +19,7 @@ from google.cloud import aiplatform_v1 as v1
 from google.protobuf import empty_pb2
 
 from trilho.core.cron import Cron
-from trilho.testing.emulator.checks import Findings, invalid
+from trilho.testing.emulator.checks import Findings, masked
 from trilho.testing.emulator.crud import Crud
 from trilho.testing.emulator.pipelines import ENDED, PipelineJobs
 from trilho.testing.emulator.resources import Resources, copied, new_id
@@ -80,11 +80,7 @@ class Schedules:
 
     def update(self, _: Any, request: v1.UpdateScheduleRequest) -> v1.Schedule:
         """Answer UpdateSchedule: the next run is planned anew."""
-        paths = list(request.update_mask.paths)
-        if not paths:
-            raise invalid("update_mask", "Required field is not set.")
-        if wrong := {path.split(".")[0] for path in paths} - CHANGEABLE:
-            raise invalid("update_mask", f"{', '.join(sorted(wrong))} cannot be updated.")
+        paths = masked(request.update_mask, CHANGEABLE)
         with self.resources.lock:
             held = self.resources.get(request.schedule.name, v1.Schedule)
             if held.state == State.COMPLETED:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,7 +71,7 @@ class Emulator:
         self.root, self.project, self.location = root.resolve(), project, location
         self.rules = rules or Rules()
         self._given, self._store, self._port, self._pubsub, self._say = places, store, port, pubsub, say
-        self._closing: list[Callable[[], None]] = []
+        self._closing = ExitStack()
         self.environment: dict[str, str] = {}
         self.aiplatform = ""
 
@@ -91,9 +92,11 @@ class Emulator:
         return self.environment
 
     def stop(self) -> None:
-        """Stop jobs, containers and services, and wait until nothing of them is left."""
-        while self._closing:
-            self._closing.pop()()
+        """Stop jobs, containers and services, and wait until nothing of them is left.
+
+        What cannot be stopped does not keep the rest going; its error is raised in the end.
+        """
+        self._closing.pop_all().close()
 
     @property
     def places(self) -> Places:
@@ -107,7 +110,7 @@ class Emulator:
     def _start(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         lock = _lock(self.root)
-        self._closing.append(lock.close)
+        self._closing.callback(lock.close)
         for number in range(PORTS if self._port else 0):
             _require_free(self._port + number)
         pubsub = self._start_pubsub()
@@ -130,9 +133,9 @@ class Emulator:
 
         where = {"project": self.project, "location": self.location}
         self.storage = StorageService(self.root, self.rules, **where)
-        self._closing.append(self.storage.close)
+        self._closing.callback(self.storage.close)
         self.bigquery = BigQueryService(self.root, self.rules, self.storage.objects, **where)
-        self._closing.append(self.bigquery.close)
+        self._closing.callback(self.bigquery.close)
         self.logs = Logs(self.project)
         self._router = Router([*self.storage.routes, *self.bigquery.routes, *self.logs.routes()], self.rules)
         server = Server(self._router, self._port_after(1))
@@ -141,7 +144,7 @@ class Emulator:
         )
         self._router.add(self.credentials.routes())
         server.start()
-        self._closing.append(server.stop)
+        self._closing.callback(server.stop)
         self.environment |= self._rest_environment(server.address)
 
     def _rest_environment(self, address: str) -> dict[str, str]:
@@ -165,7 +168,7 @@ class Emulator:
 
         server = RpcServer(Resources(), self.rules, identity=self.credentials.identity)
         secrets = Secrets(self.root / "secrets" / "secrets.sqlite")
-        self._closing.append(secrets.close)
+        self._closing.callback(secrets.close)
         transport = transport_of("secret_manager_service", "google.cloud.secretmanager_v1")
         server.add(transport, secrets.handlers(), permissions=PERMISSIONS)
         self.vertex = Vertex(
@@ -173,10 +176,10 @@ class Emulator:
             local=lambda uri: self.places.local(uri), logs=self.logs,
         )  # fmt: skip
         server.start()
-        self._closing.append(server.stop)
+        self._closing.callback(server.stop)
         self._start_front(server)
         self.vertex.start()
-        self._closing.append(self.vertex.close)
+        self._closing.callback(self.vertex.close)
 
     def _start_front(self, server: RpcServer) -> None:
         """Serve the same methods over REST, and both on one port."""
@@ -186,10 +189,10 @@ class Emulator:
 
         rest = Server(Rest(server), identity=self.credentials.server)
         rest.start()
-        self._closing.append(rest.stop)
+        self._closing.callback(rest.stop)
         front = Front(self._port_after(0), grpc=server.port, rest=rest.port)
         front.start()
-        self._closing.append(front.stop)
+        self._closing.callback(front.stop)
         self.aiplatform = f"localhost:{front.port}"
         self.environment["TRILHO_AIPLATFORM"] = self.aiplatform
         self._start_proxy(front.port)
@@ -200,7 +203,7 @@ class Emulator:
 
         proxy = Proxy(port)
         proxy.start()
-        self._closing.append(proxy.stop)
+        self._closing.callback(proxy.stop)
         self.environment |= proxy.environment
 
     def _add_kubeflow(self) -> None:
@@ -210,7 +213,7 @@ class Emulator:
         places = replace(self.places, direct=False)
         kubeflow = KubeflowService(executor(self.root / "kubeflow", self._store, places), self.rules)
         self._router.add(kubeflow.routes)
-        self._closing.append(kubeflow.close)
+        self._closing.callback(kubeflow.close)
 
     def _start_pubsub(self) -> Callable[[], None] | None:
         """Start Google's emulator; give what waits until it answers, since it takes longest."""
@@ -224,7 +227,7 @@ class Emulator:
             return None
         child = PubSub(jar, self.root / "pubsub", self._port_after(2))
         child.start()
-        self._closing.append(child.stop)
+        self._closing.callback(child.stop)
 
         def ready() -> None:
             child.wait()

@@ -17,8 +17,8 @@ from typing import Any
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import json_format
 
-from trilho.pipeline.execute import TaskEvent
-from trilho.pipeline.ir import Spec
+from trilho.pipeline.execution.execute import TaskEvent
+from trilho.pipeline.ir.reader import Spec
 from trilho.testing.emulator.resources import copied, new_id
 
 STATES: Mapping[str, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from trilho.core.ports import ArtifactStore
@@ -69,6 +70,7 @@ class Vertex:
 
     def close(self) -> None:
         """Stop jobs, schedules and containers, and wait until nothing of them is left."""
-        self.schedules.close()
-        self.jobs.close()
-        self.endpoints.close()
+        with ExitStack() as closing:  # each, whatever becomes of the others; the schedules first, which begin jobs
+            closing.callback(self.endpoints.close)
+            closing.callback(self.jobs.close)
+            closing.callback(self.schedules.close)

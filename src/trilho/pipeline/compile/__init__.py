@@ -1,0 +1,1 @@
+"""From a definition to the IR, the same bytes for the same input."""

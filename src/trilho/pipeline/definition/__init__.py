@@ -1,0 +1,1 @@
+"""What a project's pipeline code says, and what its steps take and give, read without importing them."""

@@ -1,0 +1,1 @@
+"""What runs leave in a home: artifacts, manifests, folders; and which of it nothing needs."""
