@@ -23,7 +23,8 @@ def test_the_public_names_of_the_runtime_are_what_a_project_needs() -> None:
     assert step.__all__ == steps
     blocks = ["Collected", "FirstOf", "Item", "Param", "Pipeline", "PipelineError", "Status", "Value"]
     assert pipeline.__all__ == blocks
-    assert all(hasattr(step, name) for name in steps) and all(hasattr(pipeline, name) for name in blocks)
+    assert all(hasattr(step, name) for name in steps)
+    assert all(hasattr(pipeline, name) for name in blocks)
 
 
 @pytest.mark.parametrize("name", trilho.__all__)

@@ -46,6 +46,7 @@ LOCKS = (
     "pyproject.toml",
 )
 TRIGGER = "a person"
+EXTRACT = "trilho.train.steps:extract"  # the step that reads a dataset version: a training has it
 WANTED: dict[str, tuple[str, tuple[type, ...]]] = {
     "NUMBER_INTEGER": ("a whole number", (int,)),
     "NUMBER_DOUBLE": ("a number", (int, float)),
@@ -68,9 +69,8 @@ class Compiled:
 
     def said(self) -> list[str]:
         """Give the warnings as lines, also one about an image that a tag names."""
-        tagged = tag_warning(self.image)
         found = [f"{one}" + (f"; {one.hint}" if one.hint else "") for one in self.warnings]
-        return [*found, tagged] if tagged else found
+        return [*found, *filter(None, [tag_warning(self.image)])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +231,26 @@ class Site:
             recording.end(result.state, result.tasks, result.error, result.seconds)
         return run, result
 
+    def supplied(self, spec: Spec) -> dict[str, Any]:
+        """Give what the compiled training of this project asks for and only the project can say: data, champion.
+
+        Of any other pipeline nothing. The data is versioned now, as `trilho train` does; no version of the model is
+        registered by running the pipeline alone.
+        """
+        project, extracts = self.project, EXTRACT in json.dumps(spec.document.get("deploymentSpec", {}))
+        if project is None or not extracts or "dataset" not in spec.root.inputs:
+            return {}
+        from trilho.train.run import supply
+
+        state, run = project.state(), new_run_id()
+        champion = state.versions.get(state.champion) if state.champion is not None else None
+        try:
+            context = project.train_context(run, TRIGGER, champion, served=project.export_served(run))
+            found = supply(context, spec.document)
+        finally:
+            shutil.rmtree(RunFolder.of(self.home, run).path, ignore_errors=True)
+        return {name: value for name, value in found.items() if name != "run"}
+
     @cached_property
     def store(self) -> ArtifactStore:
         """The artifacts."""
@@ -317,10 +337,13 @@ class _Recording:
         settle_runs(project.home, project.name, here, project.record)
 
 
-def parameters_of(spec: Spec, given: Iterable[str]) -> dict[str, Any]:
+def parameters_of(
+    spec: Spec, given: Iterable[str], supply: Callable[[Spec], Mapping[str, Any]] = lambda _: {}
+) -> dict[str, Any]:
     """Read parameters given as "name=value" by the types that a pipeline declares; lists and objects are JSON.
 
-    Raises UsageError that names the parameter, what was given and what is wanted, or all that are missing.
+    `supply` is asked where some are missing. Raises UsageError that names the parameter, what was given and what is
+    wanted, or all that are missing.
     """
     found: dict[str, Any] = {}
     for text in given:
@@ -334,6 +357,9 @@ def parameters_of(spec: Spec, given: Iterable[str]) -> dict[str, Any]:
         found[name] = _read(name, value, spec.root.inputs[name].type)
     known = {**spec.given, **found}
     missing = [name for name, kind in spec.root.inputs.items() if kind.required and known.get(name) is None]
+    if missing:
+        found = {**supply(spec), **found}
+        missing = [name for name in missing if found.get(name) is None]
     if missing:
         said = f"parameter{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
         raise UsageError(

@@ -210,7 +210,7 @@ class Project:
 
     def export_served(self, run: str) -> Path | None:
         """Write the rows that were served and labelled since, where they are training rows too."""
-        if not self.settings.data.served or not (self.home / "log" / self.name).is_dir():
+        if not (self.settings.data.served and any(x.is_file() for x in (self.home / "log" / self.name).rglob("*"))):
             return None
         self.log.seal()
         out = self.home / "runs" / run / "served.parquet"

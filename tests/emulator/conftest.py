@@ -68,7 +68,7 @@ class Emulated:
 
 def make_bucket(name: str, address: str) -> None:
     """Make a bucket; for one that is missing the SDK would ask the resource manager, which is not emulated."""
-    from google.cloud import storage
+    import google.cloud.storage as storage
 
     client = storage.Client(PROJECT, anonymous(), client_options={"api_endpoint": address})
     client.create_bucket(name)
@@ -81,7 +81,9 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     pytest.importorskip("google.cloud.aiplatform_v1")
     from trilho.testing.emulator.credentials import make_credentials
 
-    made = make_credentials(tmp_path_factory.mktemp("tls"), project=PROJECT, token_uri="http://127.0.0.1:9/token")
+    trusted = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")  # by tests that ran before: no shell's is inherited
+    folder = Path(trusted).parent if trusted else tmp_path_factory.mktemp("tls")
+    made = make_credentials(folder, project=PROJECT, token_uri="http://127.0.0.1:9/token")
     os.environ["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(made.authority)
     return made.identity
 

@@ -7,8 +7,10 @@ import os
 import pickle
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from google.api import httpbody_pb2
 from google.api_core import exceptions
 from google.protobuf import field_mask_pb2
 
+PARENT = "projects/shop/locations/southamerica-east1"
 IMAGE = "southamerica-east1-docker.pkg.dev/shop/images/churn@sha256:0"
 SERVER = """
 import json, os, sys
@@ -334,6 +337,35 @@ def test_containers_end_with_what_they_started(emulated: Any, sdk: Any) -> None:
         os.kill(keeper, 0)
     with pytest.raises(OSError):
         container.request("GET", "/health")
+
+
+def test_a_container_that_is_getting_ready_ends_with_the_emulator(tmp_path: Path) -> None:
+    from google.cloud import aiplatform_v1 as v1
+
+    from trilho.pipeline.places import Places
+    from trilho.testing.emulator.endpoints import Endpoints
+    from trilho.testing.emulator.models import Models
+    from trilho.testing.emulator.resources import Resources
+    from trilho.testing.emulator.rules import Refusal
+
+    python, resources = Path(sys.executable), Resources()
+    places = Places(python=python, source=None, folder=tmp_path, platform=python)
+    endpoints = Endpoints(resources, Models(resources), lambda: places, tmp_path, lambda _uri: None)
+    began = tmp_path / "began"
+    command = ["sh", "-c", f"echo $$$$ > {began}.new; mv {began}.new {began}; exec sleep 600"]
+    model = v1.Model(name=f"{PARENT}/models/m", version_id="1", container_spec={"image_uri": IMAGE, "command": command})
+    with ThreadPoolExecutor() as pool:
+        deploying = pool.submit(endpoints._deploy, f"{PARENT}/endpoints/1", v1.DeployedModel(id="7"), model, {})
+        end = time.monotonic() + 60
+        while not began.exists() and not deploying.done() and time.monotonic() < end:
+            time.sleep(0.02)
+        endpoints.close()
+        with pytest.raises(Refusal, match="being stopped"):
+            deploying.result(60)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
+    with pytest.raises(Refusal, match="being stopped"):
+        endpoints._deploy(f"{PARENT}/endpoints/1", v1.DeployedModel(id="8"), model, {})
 
 
 def test_a_server_with_a_port_of_its_own_is_found(emulated: Any, sdk: Any) -> None:

@@ -348,3 +348,19 @@ def _create(
     }
     created: v1.PipelineJob = client.create_pipeline_job(parent=emulated.parent, pipeline_job=job, pipeline_job_id=id_)
     return created
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is told, on standard error
+def test_a_job_whose_end_cannot_be_recorded_has_ended(
+    emulated: Any, sdk: Any, packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(emulated.vertex.experiments, "end", failing)
+    job = job_of(sdk, packages["one-step"], "unrecorded", enable_caching=False)
+    job.submit()
+    wait(job.done)
+    runs = emulated.vertex.jobs._run
+    wait(lambda: runs.live(job.resource_name) is None)
+    assert tasks(job)["shell"] == "SUCCEEDED"

@@ -40,6 +40,27 @@ def ask(emulator: Emulator, path: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+def test_what_cannot_be_stopped_does_not_keep_the_rest_going(tmp_path: Path) -> None:
+    python = Path(sys.executable)
+    places = Places(python=python, source=None, folder=tmp_path, platform=python)
+
+    def made() -> Emulator:
+        return Emulator(tmp_path / "root", places=places, store=LocalStore(tmp_path / "store"), pubsub=False)
+
+    def stuck() -> None:
+        raise OSError("it does not stop")
+
+    first = made()
+    address = first.start()["STORAGE_EMULATOR_HOST"]
+    first._closing.callback(stuck)
+    with pytest.raises(OSError, match="it does not stop"):
+        first.stop()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address)
+    with made():  # the folder's lock is free as well
+        pass
+
+
 def test_steps_find_the_emulator_and_its_buckets(emulator: Emulator, tmp_path: Path) -> None:
     environment = emulator.places.environment
     assert environment["MINE"] == "1"

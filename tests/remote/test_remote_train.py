@@ -22,7 +22,6 @@ from trilho.remote import (
     submit_training,
     target_of,
 )
-from trilho.remote import run as remote_run
 from trilho.remote.gather import StepRecord
 from trilho.testing.conformance import document_of
 from trilho.train.run import settle_runs
@@ -397,4 +396,4 @@ def test_a_service_needs_an_image(project: Project, service: Service) -> None:
 
 def test_a_run_that_another_machine_submitted_is_not_known_here(project: Project) -> None:
     with pytest.raises(UsageError, match="was not submitted from this machine's home"):
-        remote_run.follow_run(project, "r-nobodys")
+        follow_run(project, "r-nobodys")

@@ -94,7 +94,8 @@ def _add_compile(pipeline: typer.Typer) -> None:
         found = {"pipeline": compiled.name, "file": str(out) if out else None, "tasks": tasks, "image": compiled.image}
         spec = {} if out else {"spec": compiled.document}
         asked = f"trilho pipeline run {out or define}".rstrip() + _asked(compiled.document)
-        next_ = "trilho train" if site.trains(define) else asked
+        next_ = f"trilho pipeline run {out}" if out and site.trains(define) else "trilho train"
+        next_ = next_ if site.trains(define) else asked
         here.done(next_, **found, warnings=compiled.said(), **spec)
 
 
@@ -126,7 +127,7 @@ def _add_run(pipeline: typer.Typer) -> None:
         wide = _width(spec)
         run_id, result = site.run(
             spec,
-            parameters_of(spec, param),
+            parameters_of(spec, param, site.supplied),
             install=not no_install,
             cache=not no_cache,
             resume=resume or None,

@@ -146,6 +146,15 @@ def begin(context: TrainContext) -> Training | TrainResult:
     return _begin(context, contract, document)
 
 
+def supply(context: TrainContext, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a training's pipeline is run with: its data, versioned now, and its champion. Nothing is put on record.
+
+    For whoever runs the compiled pipeline by itself, as any other.
+    """
+    contract = load_contract(context.project / context.settings.data.contract)
+    return dict(_prepare(context, document, _read_data(context, contract)).parameters)
+
+
 def finish(context: TrainContext, dataset: Dataset, result: RunResult, seconds: float) -> TrainResult:
     """Put a run that has ended on record, and say what it left."""
     _record_checks(context, dataset, load_contract(context.project / context.settings.data.contract), result)
@@ -191,6 +200,17 @@ def settle_runs(home: Path, model: str, running: Iterable[str], record: Callable
 
 def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset | TrainResult:
     """Make the dataset version; where that fails the journal gets a run that failed before it trained."""
+    try:
+        return _read_data(context, contract)
+    except TrilhoError as error:
+        _record_start(context, None)
+        _record_end(context, "failed", [], error.fact, time.monotonic() - begun)
+        if isinstance(error, ConfigError):
+            raise
+        return _failed(context, error, time.monotonic() - begun)
+
+
+def _read_data(context: TrainContext, contract: Contract) -> Dataset:
     model = context.settings.model
     try:
         sources = context.sources() if callable(context.sources) else context.sources
@@ -206,12 +226,6 @@ def _version(context: TrainContext, contract: Contract, begun: float) -> Dataset
         )
         _check_ignored(context, dataset)
         return dataset
-    except TrilhoError as error:
-        _record_start(context, None)
-        _record_end(context, "failed", [], error.fact, time.monotonic() - begun)
-        if isinstance(error, ConfigError):
-            raise
-        return _failed(context, error, time.monotonic() - begun)
     finally:
         if context.served is not None:
             context.served.unlink(missing_ok=True)
