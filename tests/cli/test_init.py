@@ -13,7 +13,7 @@ from trilho.config import load_settings
 if TYPE_CHECKING:
     from tests.cli.conftest import Verb
 
-TASKS = ["name", "state", "seconds"]
+TASKS = ["name", "state", "seconds", "reason"]
 
 
 @pytest.mark.parametrize(("name", "hint"), [("Late Trains", "late-trains"), ("class", "my-model"), ("9lives", "lives")])

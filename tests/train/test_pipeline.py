@@ -56,12 +56,12 @@ def test_the_standard_pipeline_is_sound_and_its_tasks_keep_their_names(
     assert check(definition, read_interfaces(definition, source)) == []
     steps = {task.name: task.step for task in definition.tasks}
     fits = [f"{verb}-{name}" for name in names for verb in ("fit", "predict")]
-    assert list(steps) == ["extract", "check", "split", *fits, "evaluate", "pack", "champion", "score", "pair"]
+    assert list(steps) == ["extract", "check", "split", *fits, "evaluate", "pack", "score", "pair"]
     assert steps["split"] == f"trilho.train.steps:{split}"
     assert steps["evaluate"] == f"trilho.train.steps:{evaluate}"
     (group,) = definition.groups
     inside = [task.name for task in definition.tasks if task.group == group.name]
-    assert inside == ["champion", "score", "pair"]
+    assert inside == ["score", "pair"]
     require_results(definition, read_interfaces(definition, source), "line.steps:define")
 
 

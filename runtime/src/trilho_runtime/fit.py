@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.function import load_function
-from trilho_runtime.step import In, Model, Out, StepError, Table, step
+from trilho_runtime.step import Artifact, In, Model, Out, StepError, Table, step
 
 Floats = NDArray[np.float64]
 
@@ -54,12 +54,12 @@ def predict(
 
 
 @step
-def score(package: In[Model], table: In[Table], predictions: Out[Table], target: str, time: str = "") -> None:
-    """Predict a table of raw rows with a model package, with the code that the package carries."""
+def score(table: In[Table], predictions: Out[Table], package: str, target: str, time: str = "") -> None:
+    """Predict a table of raw rows with the model package at a URI, with the code that the package carries."""
     from trilho_runtime.package import open_package
 
     rows, value = read_rows(table, target)
-    predictor = open_package(package.path).load()
+    predictor = open_package(Artifact("package", package).path).load()
     answer = predictor.predict_frame(rows.drop(columns=target))
     write_predictions(predictions, np.asarray(answer, dtype=np.float64), value, rows, time)
 

@@ -146,15 +146,19 @@ def _in_seconds(text: str) -> str:
 
 
 def _places(here: Session, images: list[str], *, install: bool) -> Places:
-    """Say what runs images: those that are named, and in a project its own image with its own interpreter."""
-    from trilho.pipeline.places import Places
+    """Say what runs images: those that are named, and a project's or a folder's own with its own interpreter."""
+    from trilho.config import FILE
+    from trilho.pipeline.places import Place, Places
+    from trilho.pipelines import LOCAL_IMAGE, Site
 
     base = here.folder or Path()
     named = dict(_image(base, text) for text in images)
-    if here.folder is None and not (base / "trilho.toml").exists():
+    if not (base / FILE).exists():
+        site = Site.of(base)
         python = Path(shutil.which("python3") or sys.executable)
-        return Places(python=python, source=None, folder=Path.cwd(), platform=Path(sys.executable), images=named,
-                      install=install, environments=_cache())  # fmt: skip
+        own = {f"{LOCAL_IMAGE}/": Place(site.python, site.source)}  # what `trilho pipeline compile` names there
+        return Places(python=python, source=None, folder=site.folder, platform=Path(sys.executable),
+                      images={**own, **named}, install=install, environments=_cache())  # fmt: skip
     project = here.project
     return Places(
         python=project.python, source=project.source, folder=project.folder, platform=Path(sys.executable),

@@ -18,7 +18,7 @@ def report(here: Session, outcome: TrainOutcome, **more: Any) -> None:
     found = {
         "run": outcome.run,
         "state": outcome.state,
-        "tasks": [{k: task[k] for k in ("name", "state", "seconds")} for task in outcome.tasks],
+        "tasks": [{k: task[k] for k in ("name", "state", "seconds", "reason")} for task in outcome.tasks],
         "version": outcome.version,
         "metrics": outcome.metrics,
         "verdict": outcome.verdict,

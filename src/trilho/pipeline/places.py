@@ -71,10 +71,10 @@ class Places:
     def local(self, uri: str) -> Path | None:
         """Give where a URI lies on this machine; None where nothing here stands for it.
 
-        >>> here = Places(python=Path("p"), source=None, folder=Path("/work"), platform=Path("q"),
+        >>> here = Places(python=Path("p"), source=None, folder=Path("/srv"), platform=Path("q"),
         ...               environment={"TRILHO_MOUNTS": '{"gs://": "/buckets/"}'})
         >>> [str(here.local(uri)) for uri in ("gs://b/x", "file:///data/x", "data/x", "s3://b/x")]
-        ['/buckets/b/x', '/data/x', '/work/data/x', 'None']
+        ['/buckets/b/x', '/data/x', '/srv/data/x', 'None']
         """
         for scheme, folder in self.mounts.items():
             if uri.startswith(scheme):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from trilho.core.records import TaskResult
-from trilho.train.plan import CHAMPION, COMPARISON, WINDOW
+from trilho.train.plan import COMPARISON, WINDOW
 
 EXIT = re.compile(r"^exit-handler-\d+/")
 
@@ -27,7 +27,7 @@ def told(tasks: Sequence[TaskResult], names: Iterable[str] = (), *, compared: bo
              for task in tasks]  # fmt: skip
     known = [*names, *(task["name"] for task in tasks)]
     blocks = {_block(name) for name in known if name.rpartition("/")[2] in COMPARISON} - {""}
-    idle = {*blocks, *(f"{block}/{CHAMPION}" for block in blocks), *(() if windowed else WINDOW)}
+    idle = {*blocks, *(() if windowed else WINDOW)}
     idle |= {name for name in known if not compared and _block(name) in blocks}
     before = {task["name"]: task["needs"] for task in tasks if task["name"] in idle}
 

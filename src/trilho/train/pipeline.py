@@ -22,10 +22,9 @@ from trilho.pipeline.compile.compiler import compile_definition
 from trilho.pipeline.definition.document import Definition, load_definition, read_interfaces
 from trilho.pipeline.definition.interface import StepInterface
 from trilho.pipeline.rules.check import require_sound
-from trilho.train.plan import CHAMPION, PIPELINE
+from trilho.train.plan import PIPELINE
 from trilho.train.split import candidates
 from trilho_runtime.pipeline import Param, Pipeline, Value
-from trilho_runtime.step import Model
 
 STEPS = "trilho.train.steps"
 NEEDED = {
@@ -163,12 +162,11 @@ def _pack(pipeline: Pipeline, settings: Settings) -> None:
 def _compare(pipeline: Pipeline, settings: Settings) -> None:
     model = settings.model
     with pipeline.when(Param("champion_uri") != "", name="compare"):
-        pipeline.artifact(CHAMPION, uri=Param("champion_uri"), kind=Model)
         pipeline.task(
             "score",
             "trilho_runtime.fit:score",
-            package=CHAMPION,
             table="split.holdout",
+            package=Param("champion_uri"),
             target=model.target,
             time=model.time or "",
             timeout_seconds=_timeout(settings),

@@ -19,7 +19,6 @@ from trilho_runtime.watch import state
 SCHEMA = 2
 PIPELINE = "train"
 WINDOW = ("fit-window", "predict-window")  # tasks that are those of "all" again while the window is all of it
-CHAMPION = "champion"
 COMPARISON = ("score", "pair")  # tasks that only a champion brings about
 OURS = Path(__file__).parents[1]
 WRITERS = ("train", "pipeline")  # the packages that a compiled pipeline is the work of

@@ -117,11 +117,12 @@ def execute(
     and stay. `held` says that the caller holds the run's lease. `resume` names a run whose finished tasks, also those
     that are never cached, count as done.
 
-    Before anything runs it raises UsageError for parameters that are missing or of another type, IrError for
-    expressions that can't be read, and Refused for tasks that can't run here; then Stopped, with nothing left running,
-    soon after `stop` is set.
+    Before anything runs it raises UsageError for parameters that are missing or of another type and for a pipeline that
+    takes artifacts, IrError for expressions that can't be read, and Refused for tasks that can't run here; then
+    Stopped, with nothing left running, soon after `stop` is set.
     """
     given = Given(root_parameters(spec, parameters))
+    check_artifacts(spec)
     check_expressions(spec)
     check_placeholders(spec)
     folder = RunFolder.of(home, run_id)
@@ -198,6 +199,17 @@ def root_parameters(spec: Spec, parameters: Mapping[str, Any]) -> dict[str, Any]
         except ValueMismatch as error:
             raise UsageError(f"parameter {name} of pipeline {spec.name}: {error}", hint=f"--param {name}=...") from None
     return found
+
+
+def check_artifacts(spec: Spec) -> None:
+    """Raise UsageError for artifacts that the pipeline itself must be given: a run is given parameters only."""
+    needed = [name for name, kind in spec.root.artifact_inputs.items() if not kind.optional]
+    if needed:
+        noun = "artifact" if len(needed) == 1 else "artifacts"
+        raise UsageError(
+            f"pipeline {spec.name} takes {noun} {', '.join(needed)}, and artifacts can't be given here",
+            hint="import it with dsl.importer" if len(needed) == 1 else "import them with dsl.importer",
+        )
 
 
 def check_expressions(spec: Spec) -> None:
