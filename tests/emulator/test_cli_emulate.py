@@ -18,7 +18,10 @@ import pytest
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
+from trilho.cli.emulate import _places
+from trilho.cli.session import Session
 from trilho.errors import UsageError
+from trilho.pipeline.places import Place
 from trilho.testing.emulator.pubsub import find_jar
 
 CLIENTS = """
@@ -52,6 +55,28 @@ publisher.create_topic(name=topic)
 subscriber.create_subscription(name=subscription, topic=topic)
 publisher.publish(topic, b"hello").result(20)
 print(subscriber.pull(subscription=subscription, max_messages=1).received_messages[0].message.data.decode())
+"""
+
+STEPS = """
+from trilho_runtime.pipeline import Pipeline
+from trilho_runtime.step import step
+
+@step
+def double(number: int = 2) -> int:
+    return 2 * number
+
+def doubling() -> Pipeline:
+    p = Pipeline("doubling")
+    p.task("double", "shop.steps:double")
+    return p
+"""
+SUBMIT = """
+import sys
+from google.cloud import aiplatform
+aiplatform.init(project="trilho-emulated", location="southamerica-east1", api_endpoint=sys.argv[1])
+job = aiplatform.PipelineJob(display_name="p", template_path=sys.argv[2], pipeline_root="gs://trilho-emulated-trilho/r")
+job.run()
+print(job.state.name)
 """
 
 
@@ -181,6 +206,34 @@ print(said)
         )
         with emulating(*words, "--latency", "1", folder=tmp_path) as (_, said):
             assert run(code, said) == "['aiplatform.endpoints.create', 'storage.objects.create']"
+
+
+class TestFolder:
+    @pytest.mark.parametrize("named", [False, True])
+    @pytest.mark.parametrize("src", [False, True])
+    def test_without_a_project_runs_its_own_code(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool, src: bool
+    ) -> None:
+        monkeypatch.delenv("TRILHO_PYTHON", raising=False)
+        source = tmp_path / "src" if src else tmp_path
+        source.mkdir(exist_ok=True)
+        if not named:
+            monkeypatch.chdir(tmp_path)
+        places = _places(Session(folder=tmp_path if named else None), ["eu/=python3"], install=True)
+        assert places.of("trilho.local/nightly@sha256:12") == Place(Path(sys.executable), source)
+        assert (places.folder, places.source, places.of("python:3.11")) == (tmp_path, None, None)
+        assert places.of("eu/x") is not None
+
+    def test_runs_the_pipeline_that_is_compiled_there(self, tmp_path: Path) -> None:
+        shop = tmp_path / "work" / "shop"
+        shop.mkdir(parents=True)
+        (shop / "__init__.py").touch()
+        (shop / "steps.py").write_text(STEPS)
+        trilho = [sys.executable, "-m", "trilho", "-C", str(shop.parent), "pipeline", "compile"]
+        compiled = [*trilho, "shop.steps:doubling", "-o", str(tmp_path / "p.yaml")]
+        assert subprocess.run(compiled, capture_output=True, timeout=60).returncode == 0
+        with emulating("-C", str(shop.parent), folder=tmp_path) as (_, said):
+            assert run(SUBMIT, said, said["aiplatform"], str(tmp_path / "p.yaml")) == "PIPELINE_STATE_SUCCEEDED"
 
 
 class TestMistakes:

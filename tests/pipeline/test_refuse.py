@@ -13,7 +13,7 @@ import pytest
 from tests.pipeline import sdk, sdk_installing
 from tests.pipeline.executing import Bench, document, spec_of
 
-from trilho.errors import Refused
+from trilho.errors import Refused, UsageError
 from trilho.pipeline.ir.reader import read
 from trilho.pipeline.places import Place, Places
 from trilho.pipeline.workers import obstacles as refuse
@@ -71,6 +71,23 @@ def test_every_task_is_named_at_once_and_nothing_runs(tmp_path: Path, places: Pl
         "task c: its command /opt/app/start (image img) does not exist here",
     ]
     assert caught.value.exit_code == 3
+    assert bench.told == []
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_pipeline_that_takes_an_artifact_is_refused_unless_it_is_optional(tmp_path: Path, optional: bool) -> None:
+    made = document({"a": {"run": ["true"]}})
+    taken = {"artifactType": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}, "isOptional": optional}
+    made["root"]["inputDefinitions"] = {"artifacts": {"d": taken}}
+    bench = Bench(tmp_path / "home", tmp_path)
+    if optional:
+        assert bench(made).state == "succeeded"
+        return
+    with pytest.raises(UsageError) as caught:
+        bench(made)
+    name = made["pipelineInfo"]["name"]
+    assert caught.value.fact == f"pipeline {name} takes artifact d, and artifacts can't be given here"
+    assert (caught.value.hint, caught.value.exit_code) == ("import it with dsl.importer", 2)
     assert bench.told == []
 
 
