@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from trilho.pipeline.definition.interface import MISSING, Input, Parameter, StepInterface, read_step
+from trilho.pipeline.definition.interface import MISSING, Input, Parameter, read_step
 
 STEPS = """
 raise RuntimeError("a step's module must not be imported to be read")
@@ -164,11 +163,3 @@ def test_steps_of_ours_are_read_from_where_they_are() -> None:
 
 def test_without_a_source_folder_no_step_is_known() -> None:
     assert read_step(None, "shop.steps:one").problems[0].message == "no source folder is known to hold shop.steps:one"
-
-
-def test_reading_is_quick(source: Path) -> None:
-    read_step(source, "shop.steps:everything")
-    begun = time.perf_counter()
-    found: list[StepInterface] = [read_step(source, "shop.steps:everything") for _ in range(100)]
-    assert time.perf_counter() - begun < 1.0
-    assert found[0] == found[-1]
