@@ -137,6 +137,11 @@ def _write_certificates(authority: Path, server: Path) -> None:
     issuer = named("trilho emulate: authority")
     own = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
     ca = _dated(x509.CertificateBuilder(issuer, issuer, ca_key.public_key(), x509.random_serial_number()))
+    signs = x509.KeyUsage(  # Python 3.13 verifies strictly: an authority must say that it signs
+        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    ca = ca.add_extension(signs, critical=True)
     ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).add_extension(
         own, critical=False
     )
