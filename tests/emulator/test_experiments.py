@@ -24,7 +24,8 @@ def metadata(emulated: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def store(emulated: Any) -> str:
+def store(emulated: Any, sdk: Any) -> str:
+    """The store that the SDK makes with its first experiment, whichever test comes first."""
     return f"{emulated.parent}/metadataStores/default"
 
 
