@@ -1,7 +1,7 @@
 # Two environments, as in production: the platform's (.venv) and the example projects' (examples/.venv).
 PYTHON ?= python3
 PIP := -m pip --disable-pip-version-check --quiet
-PYTEST_ARGS ?= -n 2 --timeout 300
+PYTEST_ARGS ?= -n 2 --dist loadfile --timeout 300
 
 .PHONY: demo test lint check bench docs clean lock
 .DEFAULT_GOAL := help
