@@ -17,17 +17,18 @@ help:
 .venv/.platform: requirements/platform.lock pyproject.toml runtime/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trilho needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) install --require-hashes -r requirements/platform.lock
+	.venv/bin/python $(PIP) install --require-hashes --no-deps -r requirements/platform.lock
 	.venv/bin/python $(PIP) install --no-deps --no-build-isolation --editable runtime --editable .
 	@touch $@
 
 .venv/.dev: requirements/dev.lock .venv/.platform
-	.venv/bin/python $(PIP) install --require-hashes -r requirements/dev.lock
+	.venv/bin/python $(PIP) install --require-hashes --no-deps -r requirements/dev.lock
+	.venv/bin/python $(PIP) check
 	@touch $@
 
 examples/.venv/.project: requirements/project.lock runtime/pyproject.toml
 	$(PYTHON) -m venv examples/.venv
-	examples/.venv/bin/python $(PIP) install --require-hashes -r requirements/project.lock
+	examples/.venv/bin/python $(PIP) install --require-hashes --no-deps -r requirements/project.lock
 	examples/.venv/bin/python $(PIP) install --no-deps --no-build-isolation --editable runtime
 	@touch $@
 
