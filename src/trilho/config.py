@@ -117,13 +117,15 @@ class Model(Table):
     """The column that names a row once; rows with a key seen before are not used twice."""
     owner: str | None = None
     """Who answers for the model."""
+    personal: list[str] = []
+    """Columns that hold personal data; they are kept out of samples and reports."""
 
 
 class Data(Table):
     """Where the training rows come from."""
 
     source: str
-    """A CSV or Parquet file, or a glob of them, from the project's folder."""
+    """A CSV or Parquet file, or a glob of them, from the project's folder; with steps.load any kind of file."""
     contract: str = "contract.toml"
     """What the data must satisfy; `trilho data contract` writes a first one."""
     served: bool = False
@@ -133,10 +135,16 @@ class Data(Table):
 class Steps(Table):
     """The project's own functions, as "package.module:name"."""
 
-    features: Function
-    """DataFrame of raw rows in, DataFrame of features out; the same at training and serving."""
+    load: Function | None = None
+    """A source file's path in, DataFrame of raw rows out, the target among them; by default CSV and Parquet
+    files are read by trilho itself."""
+    features: Function | None = None
+    """DataFrame of raw rows in, DataFrame of features out; the same at training and serving. Without one the
+    model is given raw rows, and answers for them."""
     train: Function
     """Features and target in, fitted estimator out."""
+    decide: Function | None = None
+    """A score in, yes or no out: the business rule on top of the model, changed without a retraining."""
 
 
 class Train(Table):
@@ -203,6 +211,8 @@ class Serve(Table):
     """Whether a prediction's log line survives a power cut, at 11 to 47% of throughput."""
     extra_fields: Literal["count", "refuse"] = "count"
     """What happens to a field the model does not know: ignored and counted, or refused with 422."""
+    batch_only: bool = False
+    """Whether the model answers whole tables only, since its features look at past rows; it gets no endpoint."""
 
     @model_validator(mode="after")
     def _rising_to_100(self) -> Serve:

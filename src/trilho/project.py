@@ -148,6 +148,15 @@ class Project:
             )
         return found
 
+    def tables(self) -> list[Path]:
+        """Give the data files as tables: what `[steps] load` makes of each, where there is one."""
+        from trilho.train.loading import load_tables
+
+        load = self.settings.steps.load
+        return (
+            self.sources() if load is None else load_tables(self.sources(), load, self.source, self.python, self.home)
+        )
+
     def commit(self) -> tuple[str | None, str | None]:
         """Give the git commit of the project's code and its time, where it is in a repository."""
         command = ["git", "-C", str(self.folder), "log", "-1", "--format=%H %cI", "--", "."]
@@ -195,7 +204,7 @@ class Project:
             home=self.home,
             store=self.store,
             python=self.python,
-            sources=self.sources,
+            sources=self.tables,
             champion_package=self.store.path(champion.package) if champion else None,
             first_dataset=next(iter(state.datasets.values()), None),
             run_id=run,
@@ -290,7 +299,7 @@ class Project:
             approve.require_pass(target)
         if self.settings.gate.approval:
             approve.require(state, target)
-        self.package(version)  # it may have been freed
+        approve.require_online(self.package(version))
         payloads = rollout.start(state, version, self.settings.serve, why)
         return Plan(lines=rollout.explain(state, version, self.settings.serve), payloads=payloads)
 

@@ -27,7 +27,7 @@ def fit(table: In[Table], model: Out[Model], features: str, train: str, target: 
     """Fit the project's estimator to a table of raw rows and keep it as a pickle."""
     rows, value = read_rows(table, target)
     labels = _labels(rows.pop(target), value, target, task)
-    made = make_features(load_function(features), rows, features)
+    made = make_features(features_of(features), rows, features)
     estimator = load_function(train)(made, labels)
     if not hasattr(estimator, "predict_proba" if task == "classification" else "predict"):
         wanted = "predict_proba" if task == "classification" else "predict"
@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Predict a table of raw rows with a fitted estimator."""
     rows, value = read_rows(table, target)
-    made = make_features(load_function(features), rows.drop(columns=target), features)
+    made = make_features(features_of(features), rows.drop(columns=target), features)
     estimator = pickle.loads(model.path.read_bytes())  # noqa: S301  the artifact is ours, named by its digest
     write_predictions(predictions, answers(estimator, made, task), value, rows, time)
 
@@ -91,6 +91,15 @@ def _labels(given: Any, value: Floats, target: str, task: str) -> Any:
         shown = ", ".join(f"{c:g}" for c in classes[:6])
         raise StepError(f"target {target} has {len(classes)} classes ({shown}); only 0 and 1 can be learnt so far")
     return given.astype("int64")
+
+
+def features_of(reference: str) -> Callable[[Any], Any]:
+    """Give the project's features function; without one the model is given the raw rows themselves."""
+    return load_function(reference) if reference else _as_they_are
+
+
+def _as_they_are(rows: Any) -> Any:
+    return rows
 
 
 def make_features(function: Callable[[Any], Any], rows: Any, reference: str) -> Any:

@@ -20,8 +20,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.fit import answers, make_features
-from trilho_runtime.function import StepError, load_function
+from trilho_runtime.fit import answers, features_of, make_features
+from trilho_runtime.function import StepError
 from trilho_runtime.signature import Signature
 
 SCHEMA = 1
@@ -60,6 +60,11 @@ class Package:
         """Give the raw fields that a row holds."""
         return Signature.from_json(self.manifest["signature"])
 
+    @property
+    def batch_only(self) -> bool:
+        """Say whether it answers whole tables only: its features look at other rows than the one they describe."""
+        return bool(self.manifest.get("batch_only", False))
+
     def sample(self) -> tuple[list[dict[str, Any]], list[float]]:
         """Give the stored rows and what the model predicted for them where it was packed."""
         data = json.loads((self.folder / SAMPLE).read_bytes())
@@ -86,7 +91,7 @@ class Package:
     def prove(self, predictor: Predictor) -> None:
         """Check that the stored rows get the stored predictions. Raises PackageError for the first that does not."""
         rows, expected = self.sample()
-        if not rows:
+        if not rows:  # a model of whole tables has no rows that can be asked alone
             return
         try:
             found = np.asarray(predictor.predict(rows))
@@ -111,11 +116,13 @@ class Package:
 
     def _function(self, reference: str, code: Path) -> Callable[[Any], Any]:
         try:
-            function = load_function(reference)
+            function = features_of(reference)
         except (Exception, SystemExit) as error:
             raise PackageError(
                 f"{self.folder}: {reference} cannot be imported: {_cause(error)}{self.differences()}"
             ) from error
+        if not reference:  # the model takes raw rows, and says itself where its code is
+            return function
         module = sys.modules[reference.partition(":")[0]]
         file = Path(getattr(module, "__file__", None) or ".").resolve()
         if code not in file.parents:

@@ -42,7 +42,7 @@ from trilho.cli import (
 from trilho.errors import TrilhoError
 
 ORDER = (
-    "demo", "init", "train", "pipeline", "data", "runs", "models", "release", "rollout", "rollback", "approve", "serve",
+    "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "release", "rollout", "rollback", "approve", "serve",
     "labels", "watch", "incidents", "alerts", "retrain", "up", "report", "journal", "config", "emulate", "gc",
 )  # fmt: skip
 

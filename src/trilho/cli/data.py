@@ -110,7 +110,7 @@ def _inferred(here: Session) -> str:
     from trilho.data.version import load_table, version_data
 
     project, model = here.project, here.project.settings.model
-    sources = project.sources()
+    sources = project.tables()
     found = version_data(sources, project.store, time=model.time, key=model.key, target=model.target, served=None)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"

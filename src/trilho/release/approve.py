@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from trilho.core import records as r
 from trilho.core.journal import whoami
 from trilho.core.projection import ModelState, Version
@@ -51,4 +54,14 @@ def require_pass(version: Version) -> None:
         raise Refused(
             f"the gate refused version {version.number}: {gate.evidence.get('reason', 'not better than the champion')}",
             hint=f"trilho models show {version.number}",
+        )
+
+
+def require_online(package: Path) -> None:
+    """Raise Refused for a model that answers whole tables only: an endpoint is asked for rows."""
+    manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+    if manifest.get("batch_only"):
+        raise Refused(
+            f"{manifest['name']} answers whole tables only, since its features look at past rows: it gets no endpoint",
+            hint="predict tables with the project's own predict module; the README says how",
         )

@@ -90,8 +90,8 @@ def _prepare_data(pipeline: Pipeline, settings: Settings, contract: Contract, na
 
 def _fit(pipeline: Pipeline, settings: Settings, name: str, table: str) -> None:
     steps, model = settings.steps, settings.model
-    common = {"features": steps.features, "target": model.target, "task": model.task}
-    code, timeout = [steps.features, steps.train], _timeout(settings)
+    common = {"features": steps.features or "", "target": model.target, "task": model.task}
+    code, timeout = [x for x in (steps.features, steps.train) if x], _timeout(settings)
     pipeline.task(
         f"fit-{name}",
         "trilho_runtime.fit:fit",
@@ -141,7 +141,8 @@ def _pack(pipeline: Pipeline, settings: Settings) -> None:
         target=model.target,
         time=model.time or "",
         key=model.key or "",
-        features=settings.steps.features,
+        features=settings.steps.features or "",
+        batch_only=settings.serve.batch_only,
         window_seconds=settings.watch.window.total_seconds(),
         ignore=settings.watch.ignore,
         metrics=Value("evaluate.metrics"),

@@ -181,7 +181,10 @@ def _begin(context: TrainContext, contract: Contract, document: Mapping[str, Any
 
 def check_steps(settings: Settings, project: Path, source: Path) -> None:
     """Hold the functions that trilho.toml names against the project's files, without importing them."""
-    for key, reference, arguments in (("features", settings.steps.features, 1), ("train", settings.steps.train, 2)):
+    for key, arguments in (("load", 1), ("features", 1), ("train", 2), ("decide", 1)):
+        reference = getattr(settings.steps, key)
+        if reference is None:
+            continue
         found = look_for(source, reference, arguments)
         if not found.found:
             hint = f"did you mean {found.near!r}?" if found.near else f"correct steps.{key}, or write the function"
