@@ -7,6 +7,7 @@ given, what is allowed, and the nearest right spelling.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from datetime import timedelta
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from trilho.errors import ConfigError
+from trilho.secrets import find_secrets
 
 FILE = "trilho.toml"
 UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 2629746, "year": 31556952}
@@ -312,10 +314,28 @@ def load_settings(folder: Path) -> Settings:
         raise ConfigError(f"{folder} has no {FILE}", hint="trilho init NAME, or -C DIR to say where it is") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}", hint=f"correct {FILE}") from None
+    _refuse_secrets(path, raw)
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
         raise _explain(path, error.errors(include_url=False)) from None
+
+
+def _refuse_secrets(path: Path, value: Any, key: str = "") -> None:
+    """Refuse a value that looks like a secret: the file is in git, and what was in git is known."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _refuse_secrets(path, one, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for one in value:
+            _refuse_secrets(path, one, key)
+    elif isinstance(value, str):
+        found = next(find_secrets(f"{key.rpartition('.')[2]} = {json.dumps(value)}"), None)
+        if found is not None:
+            raise ConfigError(
+                f"{path}: {key} holds what looks like {found.kind}; allowed: its name, secret://NAME",
+                hint="keep the value in a secret store, and renew it if it was ever committed",
+            )
 
 
 def _explain(path: Path, problems: list[Any]) -> ConfigError:

@@ -131,6 +131,8 @@ class Choice:
     holdout: str = ""  # "last 60 days", "" for the default share
     others: tuple[str, ...] = ()  # models that are not shipped
     findings: tuple[Finding, ...] = ()
+    blend: tuple[int, ...] = ()  # objects whose predictions are in the score with the shipped one's
+    time_name: str = ""  # what the notebook calls `time` once parsed, where that is another column
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class Plan:
     definitions: dict[str, tuple[Part, ...]]  # notebook functions and classes by the module that needs them first
     constants: dict[str, tuple[Part, ...]]  # the same of module constants
     fit: tuple[Function, ...]  # the last one is fit(X, y) or fit(rows, target)
-    predict: Function | None  # form "model": raw scores of rows: predict(model, rows) -> array, body of Model's method
+    predict: Function | None  # form "model": predict(what Model holds..., rows) -> raw scores; fit returns Model(...)
     evaluate: tuple[Function, ...]  # split(...), then evaluate(...) -> dict of metrics
     imports: tuple[str, ...]  # every import of the notebook that is live, one per line
     state: tuple[str, ...] = ()  # names learnt in training
@@ -191,6 +193,7 @@ class Plan:
     probabilities: bool = False  # whether predict gives the probability of class 1
     train_only: tuple[str, ...] = ()  # rules that drop or reorder rows in training only, as source
     split_in_fit: bool = False
+    unlike: tuple[int, ...] = ()  # ids of Predicts whose X had statistics of its own rows: no served row can equal them
     dropped: tuple[Dropped, ...] = ()
     fallback: tuple[Fallback, ...] = ()
     findings: tuple[Finding, ...] = field(default_factory=tuple)

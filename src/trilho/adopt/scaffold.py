@@ -1,86 +1,111 @@
-"""A new project: a few files from templates, and a little data, so that `trilho train` works at once.
-
-Templates are files with `$name` in them; what a project needs no longer looks like ours the moment it is written.
-"""
+"""A new project in the standard, with a first model and a little made-up data, so that `trilho train` works at once."""
 
 from __future__ import annotations
 
 import csv
-import importlib.metadata
-import json
+import io
 import keyword
 import math
 import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from string import Template
-from typing import Literal
 
+from trilho.adopt.standard import pins
+from trilho.adopt.standard.base import BASE, base_text
+from trilho.adopt.standard.render import Task, Values, render, render_folder
+from trilho.adopt.standard.tree import require_free, write_tree
 from trilho.errors import UsageError
 
-Task = Literal["classification", "regression"]
-TEMPLATES = Path(__file__).parent / "templates" / "project"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 HOURS = 24 * 150
+SECONDS = 30
 FITTED: dict[Task, tuple[str, str]] = {
     "regression": ("Regressor", "np.all(np.isfinite(model.predict(build(rows))))"),
-    "classification": ("Classifier", "np.all((model.predict_proba(build(rows)) >= 0))"),
+    "classification": ("Classifier", "np.all(model.predict_proba(build(rows)) >= 0)"),
 }
+STORY = (
+    (
+        "The model",
+        "It is the standard's first one: made-up hours of bike rides, so that everything runs from the first minute.\n"
+        "Put your own data into `data/`, let `trilho data contract --force` write what it must satisfy, and write\n"
+        "`features.py` and `train.py` for it. Then tell here what the model is for, who decides with its answers,\n"
+        "what its data is and leaves out, and how it was judged.",
+    ),
+)
 
 
 def write_project(folder: Path, name: str, task: Task, python: str = "") -> list[Path]:
     """Write a project into a new or empty folder and give its files. Raises UsageError."""
+    package = package_of(name)
+    require_free(folder)
+    target = "rides" if task == "regression" else "late"
+    estimator, check = FITTED[task]
+    values = Values(name=name, package=package, task=task, python=python_version(python), story=STORY)
+    given = {"target": target, "estimator": estimator, "check": check, "python": _python_line(python)}
+    first = render_folder("first", values, given)
+    first["data/baseline.csv"] = _table(target, task)
+    return write_tree(folder, standard_files(values) | first)
+
+
+def standard_files(values: Values) -> dict[str, str]:
+    """Give the standard's files and the base that `trilho upgrade` compares with."""
+    files = render(values)
+    return {**files, BASE: base_text(values, files)}
+
+
+def package_of(name: str) -> str:
+    """Give the package of a model's name. Raises UsageError with a name that would do."""
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or keyword.iskeyword(package):
         raise UsageError(
             f"the name is {name!r}; allowed: small letters, digits and hyphens, a letter first, no word of Python's",
-            hint=f"trilho init {_nearest(name)}",
+            hint=f"trilho init {nearest_name(name)}",
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already, and not empty", hint="name another folder")
-    target = "rides" if task == "regression" else "late"
-    estimator, check = FITTED[task]
-    values = {"name": name, "package": package, "task": task, "target": target, "estimator": estimator,
-              "check": check, "python": _python_line(python), "runtime": runtime_requirement()}  # fmt: skip
-    files = []
-    for template in sorted(path for path in TEMPLATES.rglob("*") if path.is_file()):
-        relative = template.relative_to(TEMPLATES).as_posix().removesuffix(".txt").replace("PACKAGE", package)
-        files.append(folder / relative)
-        files[-1].parent.mkdir(parents=True, exist_ok=True)
-        files[-1].write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
-    files.append(folder / "data" / "baseline.csv")
-    _write_rows(files[-1], target, task)
-    return files
+    return package
 
 
 def runtime_requirement() -> str:
     """Give what pip is asked for to get trilho-runtime: by name, or from the folder that it was installed from here."""
-    try:
-        told = importlib.metadata.distribution("trilho-runtime").read_text("direct_url.json")
-        url = json.loads(told)["url"] if told else None
-    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError):
-        url = None
-    return f"trilho-runtime @ {url}" if url else "trilho-runtime"
+    return pins.requirement("trilho-runtime")
+
+
+def python_version(python: str = "") -> str:
+    """Give an interpreter's version as "3.12", or this one's."""
+    if python:
+        ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+        try:
+            done = subprocess.run([python, "-c", ask], capture_output=True, text=True, timeout=SECONDS, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            pass  # it may be made later: the project says where, and training says that it is not there
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def nearest_name(name: str) -> str:
+    """Make a model's name of any text.
+
+    >>> nearest_name("Late Trains!"), nearest_name("class")
+    ('late-trains', 'my-model')
+    """
+    text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")[:63].rstrip("-")
+    return text if text and not keyword.iskeyword(text) else "my-model"
 
 
 def _python_line(python: str) -> str:
     return f'python = "{os.path.abspath(Path(python).expanduser())}"\n' if python else ""  # noqa: PTH100  no link followed
 
 
-def _nearest(name: str) -> str:
-    text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
-    return text[:63] if text and not keyword.iskeyword(text) else "my-model"
-
-
-def _write_rows(path: Path, target: str, task: Task) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["id", "time", "temp_c", "rain_mm", "place", target])
-        writer.writerows(_rows(task))
+def _table(target: str, task: Task) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", "time", "temp_c", "rain_mm", "place", target])
+    writer.writerows(_rows(task))
+    return out.getvalue()
 
 
 def _rows(task: Task) -> Iterator[tuple[object, ...]]:

@@ -17,10 +17,12 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
 from trilho.cli import (
+    adopt,
     alerts,
     config,
     data,
     demo,
+    doctor,
     emulate,
     gc,
     incidents,
@@ -37,13 +39,15 @@ from trilho.cli import (
     session,
     status,
     train,
+    upgrade,
     watch,
 )
 from trilho.errors import TrilhoError
 
 ORDER = (
-    "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "release", "rollout", "rollback", "approve", "serve",
-    "labels", "watch", "incidents", "alerts", "retrain", "up", "report", "journal", "config", "emulate", "gc",
+    "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "release", "rollout",
+    "rollback", "approve", "serve", "labels", "watch", "incidents", "alerts", "retrain", "up", "report", "journal",
+    "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -81,8 +85,8 @@ def alone(
 
 
 for module in (
-    demo, init, train, pipeline, models, release, serve, labels, watch, retrain, incidents, runs, data, journal,
-    report, config, alerts, emulate, gc,
+    demo, init, adopt, doctor, upgrade, train, pipeline, models, release, serve, labels, watch, retrain, incidents, runs, data,
+    journal, report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -35,6 +35,26 @@ def add_to(app: typer.Typer) -> None:
         here.table(("dataset", "rows", "served", "from", "to", "source", "since"), rows)
         here.done("trilho models", model=state.name, datasets=[asdict(x) for x in state.datasets.values()])
 
+    @verb(data, "check", examples=["trilho data check", "trilho data check --json"])
+    def check(here: Session) -> None:
+        """Hold the data against its contract, as a training does first.
+
+        Exits with 3 when the data breaks it. Nothing is put on record.
+        """
+        from trilho.errors import Refused
+        from trilho.sample import check_data
+
+        rows, findings = check_data(here.project)
+        contract = here.project.settings.data.contract
+        if findings:
+            here.say(f"{rows:,} rows break {contract}:", *(f"  {finding}" for finding in findings))
+        else:
+            here.say(f"{rows:,} rows satisfy {contract}.")
+        here.done("trilho train" if not findings else "trilho data", rows=rows, passed=not findings,
+                  findings=[{"column": finding.column, "fact": finding.fact} for finding in findings])  # fmt: skip
+        if findings:
+            raise typer.Exit(Refused.exit_code)
+
     @verb(data, "contract", examples=["trilho data contract", "trilho data contract --force",
                                       "trilho data contract --from-tfx schema.pbtxt",
                                       "trilho data contract --to-tfx schema.pbtxt"])  # fmt: skip

@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
             str, typer.Option("--python", metavar="PATH", help="The project's interpreter; by default its .venv's.")
         ] = "",
     ) -> None:
-        """Write a small working project.
+        """Write a small working project in the standard.
 
         It trains at once, on made-up data to put your own in place of.
         """
@@ -38,9 +38,11 @@ def add_to(app: typer.Typer) -> None:
 
         folder = (here.folder or Path()) / name
         files = write_project(folder, name, task.value, python)
-        here.say(f"Wrote {len(files)} files into {folder}:", *(f"  {file.relative_to(folder)}" for file in files))
+        here.say(
+            f"Wrote {len(files)} files into {folder}:", *(f"  {file.relative_to(folder)}" for file in sorted(files))
+        )
         here.say(f"Undo: rm -r {folder}")
         here.folder = None
-        libraries = f"python3 -m venv {folder}/.venv && {folder}/.venv/bin/pip install -r {folder}/requirements.txt && "
+        libraries = f"make -C {folder} setup && "
         here.done(f"{'' if python else libraries}trilho -C {folder} train", name=name, folder=str(folder),
                   files=[str(file.relative_to(folder)) for file in files])  # fmt: skip

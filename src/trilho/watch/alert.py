@@ -18,6 +18,8 @@ from typing import Any
 from trilho.core.database import Database
 from trilho.core.projection import Incident, ModelState
 from trilho.core.records import AlertSent
+from trilho.core.vault import reveal
+from trilho.errors import ConfigError
 from trilho.watch.message import CHANNELS, Message
 
 ADDRESS = "TRILHO_{}_WEBHOOK"
@@ -34,7 +36,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 class Outbox:
     """The queue of alerts beside the watcher's store, in a file of its own (outbox.sqlite).
 
-    A channel's address is read from TRILHO_SLACK_WEBHOOK or TRILHO_TEAMS_WEBHOOK when it is used, never stored.
+    A channel's address is read from TRILHO_SLACK_WEBHOOK or TRILHO_TEAMS_WEBHOOK when it is used, never stored; it
+    may be named there, as secret://NAME.
     """
 
     def __init__(self, path: Path, channels: Sequence[str], console: str = "") -> None:
@@ -116,7 +119,10 @@ def send_test(model: str, channels: Sequence[str], console: str = "") -> dict[st
 def post(channel: str, body: Any, headers: Mapping[str, str]) -> tuple[str | None, float | None]:
     """Post a message; give what went wrong, if anything, and how long the channel asks to wait."""
     name = ADDRESS.format(channel.upper())
-    address = os.environ.get(name, "")
+    try:
+        address = reveal(os.environ.get(name, ""))
+    except ConfigError as error:
+        return f"{name}: {error.fact}", None
     if not address.startswith(("http://", "https://")):
         return f"{name} is {'not an http address' if address else 'not set'}", None
     request = urllib.request.Request(  # noqa: S310
