@@ -1,0 +1,77 @@
+"""trilho.toml: what differs from the defaults, with a word on where it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from trilho.adopt.emit.contract import text
+from trilho.adopt.plan import Choice, Plan
+
+GATES = {"mae": "mae", "mean_absolute_error": "mae", "rmse": "rmse", "root_mean_squared_error": "rmse",
+         "roc_auc": "roc_auc", "roc_auc_score": "roc_auc", "auc": "roc_auc", "brier": "brier",
+         "brier_score_loss": "brier", "log_loss": "log_loss", "accuracy": "accuracy",
+         "accuracy_score": "accuracy"}  # fmt: skip
+FITTING = {"regression": ("mae", "rmse"), "classification": ("roc_auc", "brier", "log_loss", "accuracy")}
+SHARE = 0.2
+
+
+def settings_text(
+    name: str, plan: Plan, choice: Choice, source: str, facts: Mapping[str, Any], personal: Sequence[str],
+    python: str = "",
+) -> str:  # fmt: skip
+    """Write trilho.toml."""
+    lines = ["# What differs from the defaults: `trilho config` shows every setting, and what it means."]
+    lines += [f"python = {text(python)}"] if python else []
+    lines += [
+        "",
+        "[model]",
+        f"name = {text(name)}",
+        f"task = {text(choice.task)}",
+        f"target = {text(choice.target.column)}",
+    ]
+    there = {column["name"]: column for column in facts["columns"]}
+    known = there.get(choice.time, {})
+    time = choice.time if known.get("kind") == "timestamp" or known.get("time") else ""
+    lines += [f"time = {text(time)}"] if time else []
+    lines += [f"key = {text(choice.key)}"] if there.get(choice.key, {}).get("unique") else []
+    kept = [column for column in personal if column in there]
+    lines += [f"personal = [{', '.join(map(text, kept))}]"] if kept else []
+    lines += ["", "[data]", f"source = {text(source)}", "", "[steps]", f"load = {text(f'{plan.package}.load:load')}"]
+    if plan.form == "features":
+        lines.append(f"features = {text(f'{plan.package}.features:build')}")
+    lines.append(f"train = {text(f'{plan.package}.fit:fit')}")
+    if choice.threshold is not None and choice.task == "classification":
+        lines.append(f"decide = {text(f'{plan.package}.decide:decide')}")
+    held = holdout(choice, there[time]) if time else ""
+    lines += ["", "[train]", f"holdout = {text(held)}  # {_why(choice)}"] if held else []
+    gate = GATES.get(choice.metrics[0].name) if choice.metrics else None
+    if gate in FITTING[choice.task]:
+        lines += ["", "[gate]", f"metric = {text(gate)}  # the notebook's own, in cell {choice.metrics[0].cell}"]
+    if choice.lags:
+        lines += ["", "[serve]", f"batch_only = true  # {choice.lags[0].method} looks at past rows, in cell "
+                  f"{choice.lags[0].cell}"]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def holdout(choice: Choice, time: Mapping[str, Any]) -> str:
+    """Say how much time is held out: what the notebook cut off, or else as large a share as it did."""
+    if choice.holdout:
+        return choice.holdout
+    if time["min"] is None:
+        return ""
+    span = datetime.fromisoformat(time["max"][:26]) - datetime.fromisoformat(time["min"][:26])
+    days = span.total_seconds() / 86400 * (choice.split.share or SHARE)
+    if days >= 1:
+        return f"last {round(days)} days"
+    return f"last {max(1, round(days * 24))} hours"
+
+
+def _why(choice: Choice) -> str:
+    cut = choice.split
+    if choice.holdout and cut.cut:
+        return f"the notebook cut at {cut.cut}; this moves with the data"
+    if cut.kind == "random":
+        return f"the notebook held out {cut.share or SHARE:.0%} at random; here the newest rows judge"
+    return f"the newest {cut.share or SHARE:.0%} of the time, as the notebook held out"
