@@ -104,7 +104,7 @@ def adopt_notebook(wish: Wish, say: Say) -> Adoption:
             notebook, trace, model=wish.model, target=wish.target, time=wish.time, scratch=scratch
         )  # fmt: skip
         say(f"The model is {choice.shipped_name}: {choice.why}.")
-        findings = [*notebook.findings, *examine_notebook(notebook, trace, choice, scratch)]
+        findings = examine_notebook(notebook, trace, choice, scratch)
         return _Making(wish, notebook, trace, choice, scratch, interpreter.python, say).make(findings)
 
 

@@ -47,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
         sample: Sample = None,
         dry_run: Forecast = False,
     ) -> None:
-        """Make a project of a notebook, and prove that it gives the same answers.
+        """Make a project of a notebook, proven equal.
 
         The notebook is read, then run in its own environment, where it can write into a scratch folder only; it is
         never changed. Exits with 3 when the answers could not be shown to be the same.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from trilho.adopt.doctor.report import Report
 
 
+SHOWN_SECONDS = 5.0  # between two lines of progress
+
+
 class NotReady(TrilhoError):
     """The readiness score is below what was asked for."""
 
@@ -107,9 +110,15 @@ def _notebook(here: Session, path: Path, patch: str, python: str, run: bool) -> 
     interpreter = find_interpreter(read_notebook(path), python)
     here.say(f"Running {path.name} with {interpreter.python} ({interpreter.source}), writes kept in a scratch folder.")
 
+    said = 0.0
+
     def one(notebook: Notebook, scratch: Path) -> Trace:
         def progress(at: Progress) -> None:
-            if at.seconds >= 5:
+            nonlocal said
+            if at.seconds < said:  # another run
+                said = 0.0
+            if at.seconds >= said + SHOWN_SECONDS:
+                said = at.seconds
                 here.say(f"  cell {at.cell} of {at.of}, {at.seconds:.0f} s: {at.what}")
 
         return capture(notebook, interpreter, scratch, progress)
@@ -122,7 +131,7 @@ def _project(folder: Path, patch: str, python: str, run: bool) -> Report:
     from trilho.adopt.doctor.checkup import check_project
     from trilho.project import Project
 
-    interpreter = (Path(python).expanduser() if python else Project.open(folder).python) if run else None
+    interpreter = (Path(python).expanduser().absolute() if python else Project.open(folder).python) if run else None
     if interpreter is not None and not interpreter.exists():
         raise UsageError(f"--python is {python}, which is no program", hint="--python ~/venv/bin/python")
     return check_project(folder, facts_of(folder), patch, interpreter)

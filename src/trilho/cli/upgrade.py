@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
     @verb(app, "upgrade", examples=["trilho upgrade", "trilho upgrade --check --json"])
     def upgrade(here: Session, check: Check = False) -> None:
-        """Bring the project's files to the standard of this trilho, keeping what you changed.
+        """Merge a newer standard into the project.
 
         A three-way merge of each file. Where you and the standard changed the same lines the file keeps yours, and
         FILE.rej says what the standard changed (exit code 3). What you deleted stays deleted.
