@@ -149,6 +149,19 @@ class Steps(Table):
     """A score in, yes or no out: the business rule on top of the model, changed without a retraining."""
 
 
+class History(Table):
+    """The past rows that features look at, for a model of lags, differences or rolling sums.
+
+    steps.features, or the model without one, is given a table: the newest past rows, their targets among them, then the
+    row that is asked, its target missing. Rows of one request do not see each other: their targets are not known yet.
+    """
+
+    rows: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """How many past rows of its entity the features of a row look at, at most; 0 when they look at no other row."""
+    entity: list[str] = []
+    """The columns that name whose past a row has, such as ["store"]; without any the whole table is one series."""
+
+
 class Train(Table):
     """How a training goes."""
 
@@ -214,7 +227,8 @@ class Serve(Table):
     extra_fields: Literal["count", "refuse"] = "count"
     """What happens to a field the model does not know: ignored and counted, or refused with 422."""
     batch_only: bool = False
-    """Whether the model answers whole tables only, since its features look at past rows; it gets no endpoint."""
+    """Whether the model answers whole tables only, since its features look at other rows in a way that [history] cannot
+    give them; it gets no endpoint."""
 
     @model_validator(mode="after")
     def _rising_to_100(self) -> Serve:
@@ -294,6 +308,7 @@ class Settings(Table):
     model: Model
     data: Data
     steps: Steps
+    history: History = History()
     train: Train = Train()
     pipeline: Pipeline = Pipeline()
     labels: Labels = Labels()
@@ -316,9 +331,30 @@ def load_settings(folder: Path) -> Settings:
         raise ConfigError(f"{path}: not TOML: {error}", hint=f"correct {FILE}") from None
     _refuse_secrets(path, raw)
     try:
-        return Settings.model_validate(raw)
+        settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise _explain(path, error.errors(include_url=False)) from None
+    _check_history(path, settings)
+    return settings
+
+
+def _check_history(path: Path, settings: Settings) -> None:
+    """Hold [history] against the tables that it needs. Raises ConfigError."""
+    rows, entity, model = settings.history.rows, settings.history.entity, settings.model
+    apart = [name for name in entity if name in (model.time, model.target)]
+    rules = [
+        (entity and not rows, "history.entity is given without history.rows; allowed: a number from 1 on",
+         "add rows to [history]: how many past rows the features look at, at most"),
+        (rows and model.time is None, f"history.rows is {rows} without model.time; past rows are found by their time",
+         "add time to [model]: the column that says when a row happened"),
+        (rows and apart, f"history.entity names {apart}, the model's time or target; allowed: columns that name whose"
+         " past a row has", 'leave history.entity out for one series, or name what there is one of for each'),
+        (rows and settings.serve.batch_only, f"history.rows is {rows} and serve.batch_only is true; allowed: one of"
+         " them", "remove serve.batch_only: with [history] rows are answered one by one"),
+    ]  # fmt: skip
+    for wrong, fact, hint in rules:
+        if wrong:
+            raise ConfigError(f"{path}: {fact}", hint=hint)
 
 
 def _refuse_secrets(path: Path, value: Any, key: str = "") -> None:

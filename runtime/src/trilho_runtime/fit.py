@@ -1,4 +1,9 @@
-"""The standard steps that run the project's own functions: fit an estimator, predict with it, score a package."""
+"""The standard steps that run the project's own functions: fit an estimator, predict with it, score a package.
+
+Where the features look at past rows ([history]), the project's functions get the target too, as the last column and a
+float: past rows have theirs, of the row that is asked it is unknown. The held-out rows are then predicted in one table
+with the rows before them, which is what an up-to-date history gives each of them alone.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +28,34 @@ class Fitted(NamedTuple):
 
 
 @step
-def fit(table: In[Table], model: Out[Model], features: str, train: str, target: str, task: str) -> Fitted:
-    """Fit the project's estimator to a table of raw rows and keep it as a pickle."""
+def fit(
+    table: In[Table],
+    model: Out[Model],
+    features: str,
+    train: str,
+    target: str,
+    task: str,
+    past_rows: int = 0,
+    entity: list[str] = [],  # noqa: B006  a default that is read from the text, and never changed
+) -> Fitted:
+    """Fit the project's estimator to a table of raw rows and keep it as a pickle.
+
+    With `past_rows` the features look at past rows of an entity, and may leave out rows whose past is too short.
+    """
     rows, value = read_rows(table, target)
     labels = _labels(rows.pop(target), value, target, task)
-    made = make_features(features_of(features), rows, features)
+    if past_rows:
+        check_entity(entity, rows)
+        made = make_features_of_past(features_of(features), rows.assign(**{target: value}), features, target)
+        labels = labels.loc[made.index]
+    else:
+        made = make_features(features_of(features), rows, features)
     estimator = load_function(train)(made, labels)
     if not hasattr(estimator, "predict_proba" if task == "classification" else "predict"):
         wanted = "predict_proba" if task == "classification" else "predict"
         raise StepError(f"{train} returned {type(estimator).__name__}, which has no {wanted}")
     model.path.write_bytes(pickle.dumps(estimator, protocol=5))
-    return Fitted(len(labels), list(map(str, made.columns)))
+    return Fitted(len(labels), [str(name) for name in made.columns if name != target])
 
 
 @step
@@ -54,6 +76,26 @@ def predict(
 
 
 @step
+def predict_after(
+    model: In[Model],
+    past: In[Table],
+    table: In[Table],
+    predictions: Out[Table],
+    features: str,
+    target: str,
+    task: str,
+    time: str = "",
+) -> None:
+    """Predict a table of raw rows with a fitted estimator whose features look at past rows: those of `past`."""
+    (rows, value), (before, known) = read_rows(table, target), read_rows(past, target)
+    function = features_of(features)
+    estimator = pickle.loads(model.path.read_bytes())  # noqa: S301  the artifact is ours, named by its digest
+    whole = joined(before.assign(**{target: known}), rows.assign(**{target: value}), target)
+    given = last_features(function, whole, features, target, len(rows))
+    write_predictions(predictions, answers(estimator, given, task, len(rows)), value, rows, time)
+
+
+@step
 def score(table: In[Table], predictions: Out[Table], package: str, target: str, time: str = "") -> None:
     """Predict a table of raw rows with the model package at a URI, with the code that the package carries."""
     from trilho_runtime.package import open_package
@@ -61,6 +103,25 @@ def score(table: In[Table], predictions: Out[Table], package: str, target: str, 
     rows, value = read_rows(table, target)
     predictor = open_package(Artifact("package", package).path).load()
     answer = predictor.predict_frame(rows.drop(columns=target))
+    write_predictions(predictions, np.asarray(answer, dtype=np.float64), value, rows, time)
+
+
+@step
+def score_after(
+    past: In[Table], table: In[Table], predictions: Out[Table], package: str, target: str, time: str = ""
+) -> None:
+    """Predict a table of raw rows with the model package at a URI, and with the past that the challenger is given too.
+
+    The history that the package carries ends where its own training did; what is compared is the models.
+    """
+    from trilho_runtime.package import open_package
+
+    (rows, value), (before, known) = read_rows(table, target), read_rows(past, target)
+    predictor = open_package(Artifact("package", package).path).load()
+    if predictor.history is None:
+        answer = predictor.predict_frame(rows.drop(columns=target))
+    else:
+        answer = predictor.predict_after(before.assign(**{target: known}), rows.assign(**{target: value}))
     write_predictions(predictions, np.asarray(answer, dtype=np.float64), value, rows, time)
 
 
@@ -114,8 +175,55 @@ def make_features(function: Callable[[Any], Any], rows: Any, reference: str) -> 
     return made
 
 
-def answers(estimator: Any, features: Any, task: str) -> Floats:
-    """Give one float a row: the predicted value, or the probability of class 1."""
+def make_features_of_past(function: Callable[[Any], Any], rows: Any, reference: str, target: str) -> Any:
+    """Call a features function that looks at past rows, and give its result in the order of the rows.
+
+    It may sort, and leave out rows whose past is too short, as long as the index says which rows are which.
+    """
+    import pandas as pd
+
+    made = function(rows)
+    if not reference:
+        return made
+    if not isinstance(made, pd.DataFrame):
+        raise StepError(f"{reference} returned {type(made).__name__}; a DataFrame is wanted")
+    if not made.index.is_unique or not made.index.isin(rows.index).all():
+        raise StepError(f"{reference} changed the rows' index, so that nobody knows which of {len(rows)} rows is which")
+    if target in made.columns:
+        raise StepError(f"{reference} gives the target {target} back as a feature; only past targets are known")
+    return made if made.index.equals(rows.index) else made.loc[rows.index[rows.index.isin(made.index)]]
+
+
+def last_features(function: Callable[[Any], Any], rows: Any, reference: str, target: str, count: int) -> Any:
+    """Give what the estimator is asked for the last so many rows: their features, or all the raw rows."""
+    made = make_features_of_past(function, rows, reference, target)
+    if not reference:
+        return made
+    asked = rows.index[-count:]
+    absent = asked[~asked.isin(made.index)]
+    if len(absent):
+        before = len(rows) - count
+        raise StepError(f"{reference} left out {len(absent)} of the {count} rows asked, with {before} past rows given")
+    return made.loc[asked]
+
+
+def joined(past: Any, rows: Any, target: str) -> Any:
+    """Give rows after their past as one table, the target last and a float."""
+    import pandas as pd
+
+    whole = pd.concat([past, rows], ignore_index=True)
+    return whole[[*(name for name in whole.columns if name != target), target]]
+
+
+def check_entity(entity: list[str], rows: Any) -> None:
+    """Raise StepError for a column of [history] that the table does not have."""
+    absent = [name for name in entity if name not in rows.columns]
+    if absent:
+        raise StepError(f"history.entity names {', '.join(absent)}; the table has {', '.join(map(str, rows.columns))}")
+
+
+def answers(estimator: Any, features: Any, task: str, last: int | None = None) -> Floats:
+    """Give one float a row: the predicted value, or the probability of class 1; of all rows, or of the last so many."""
     if task == "classification":
         one = list(getattr(estimator, "classes_", (0, 1))).index(1)
         found = np.asarray(estimator.predict_proba(features), dtype=np.float64)[:, one]
@@ -123,6 +231,7 @@ def answers(estimator: Any, features: Any, task: str) -> Floats:
         found = np.asarray(estimator.predict(features), dtype=np.float64).reshape(-1)
     if len(found) != len(features):
         raise StepError(f"{type(estimator).__name__} gave {len(found)} predictions for {len(features)} rows")
+    found = found if last is None else found[len(found) - last :]
     wrong = np.flatnonzero(~np.isfinite(found))
     if len(wrong):
         raise StepError(f"{type(estimator).__name__} predicted {found[wrong[0]]} for row {wrong[0]}")

@@ -21,18 +21,31 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from trilho_runtime.fit import read_rows
-from trilho_runtime.package import CODE, MANIFEST, SAMPLE, SCHEMA, TOLERANCE, Package, open_package, versions
+from trilho_runtime.fit import check_entity, read_rows
+from trilho_runtime.history import History
+from trilho_runtime.package import (
+    CODE,
+    MANIFEST,
+    SAMPLE,
+    SCHEMA,
+    TOLERANCE,
+    ModelError,
+    Package,
+    open_package,
+    versions,
+)
 from trilho_runtime.profile import Reference
 from trilho_runtime.signature import Signature
 from trilho_runtime.step import In, Model, Out, StepError, Table, source_folder, step
 
 ESTIMATOR = "estimator.pkl"
+HISTORY = "history.npz"
 REFERENCE = "reference.json"
 VALIDATION = "validation.npz"
 LOCK = "lock.txt"
 VALIDATION_ROWS = 20_000
 SAMPLE_ROWS = 50
+NEWEST_ROWS = 20_000  # of the held-out rows the sample is taken from these where the history has to reach back to it
 ALONE = 5  # of the sample's rows, how many are proven by themselves as well
 LIBRARIES = (
     *("python", "trilho-runtime", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn"),
@@ -72,8 +85,14 @@ def pack(
     train_until: str = "",
     history: str = "",
     batch_only: bool = False,
+    past_rows: int = 0,
+    entity: list[str] = [],  # noqa: B006
 ) -> Packed:
-    """Write the model package and prove it."""
+    """Write the model package and prove it.
+
+    With `past_rows` it carries the newest rows of each entity, of both tables, and each row of the sample is proven
+    by itself with the past that it finds there, against the prediction that it had in the table.
+    """
     sys.dont_write_bytecode = True
     folder = package.path
     shutil.rmtree(folder, ignore_errors=True)
@@ -85,7 +104,12 @@ def pack(
     apart = {*ignore, key, time, target}
     (folder / REFERENCE).write_text(_reference(trained, held, time, window_seconds, apart).to_json(), encoding="utf-8")
     (folder / VALIDATION).write_bytes(_validation(told))
-    (folder / SAMPLE).write_bytes(_sample(signature, held, told, 0 if batch_only else SAMPLE_ROWS))
+    chosen = _chosen(held, told, 0 if batch_only else SAMPLE_ROWS, time if past_rows else "")
+    (folder / SAMPLE).write_bytes(_sample(signature, held, told, chosen))
+    kept = None
+    if past_rows:
+        kept = _history(signature, (train, holdout), chosen, target=target, time=time, entity=entity, rows=past_rows)
+        (folder / HISTORY).write_bytes(arrays(kept.to_arrays()))
     (folder / LOCK).write_text(_lock(), encoding="utf-8")
     files = {path: hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in _files(folder)}
     manifest = {
@@ -110,6 +134,7 @@ def pack(
         },
         "files": files,
         **({"batch_only": True} if batch_only else {}),
+        **({"history": {"file": HISTORY, **kept.to_json()}} if kept else {}),
     }
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
@@ -124,11 +149,24 @@ def prove(package: Package) -> int:
     """
     rows, expected = package.sample()
     predictor = package.load()
-    together = predictor.predict(rows)
-    _compare(together, expected, "served as JSON", f"a feature of {predictor.reference} depends on a column's type")
+    try:
+        together = predictor.predict(rows)
+    except ModelError as error:
+        raise StepError(f"the sample cannot be predicted from JSON: {error}") from error
+    reference = predictor.reference or "the model"
+    if predictor.history is not None:  # each row is predicted by itself
+        _compare(together, expected, "after its past", f"{reference} looks at more than {_seen(predictor.history)}")
+        return len(expected)
+    _compare(together, expected, "served as JSON", f"a feature of {reference} depends on a column's type")
     alone = [predictor.predict([row])[0] for row in rows[:ALONE]]
-    _compare(alone, expected[:ALONE], "alone", f"{predictor.reference} looks at other rows than the one it describes")
+    _compare(alone, expected[:ALONE], "alone", f"{reference} looks at other rows than the one it describes")
     return len(expected)
+
+
+def _seen(history: History) -> str:
+    of = f"its {' and '.join(history.entity)}" if history.entity else "the table"
+    past = f"the {history.rows} rows of {of} before that by {history.time}"
+    return f"a row without its {history.target} and {past}, or the data is not in that order"
 
 
 def prove_table(package: Package, rows: Any, told: Any) -> int:
@@ -221,13 +259,48 @@ def arrays(columns: Mapping[str, NDArray[Any]]) -> bytes:
     return out.getvalue()
 
 
-def _sample(signature: Signature, held: Any, told: Any, size: int) -> bytes:
+def _chosen(held: Any, told: Any, size: int, time: str) -> NDArray[np.int64]:
+    """Choose held-out rows that are proven; by a time the newest ones, so that the history need not reach far back."""
     if len(held) != len(told):
         raise StepError(f"the holdout has {len(held)} rows, its predictions {len(told)}")
-    chosen = np.unique(np.linspace(0, len(held) - 1, min(size, len(held))).astype(np.int64))
+    places = np.arange(len(held))
+    if time:
+        moments = held[time].to_numpy("datetime64[us]")
+        order = np.argsort(moments, kind="stable")
+        places = order[~np.isnat(moments[order])][-NEWEST_ROWS:]
+    at = np.unique(np.linspace(0, len(places) - 1, min(size, len(places))).astype(np.int64))
+    return places[at]
+
+
+def _sample(signature: Signature, held: Any, told: Any, chosen: NDArray[np.int64]) -> bytes:
     rows = signature.rows(held.iloc[chosen])
     expected = told["prediction"].to_numpy()[chosen].tolist()
     return orjson.dumps({"schema": SCHEMA, "rows": rows, "predictions": expected}, option=orjson.OPT_INDENT_2)
+
+
+def _history(
+    signature: Signature,
+    tables: tuple[In[Table], In[Table]],
+    chosen: NDArray[np.int64],
+    *,
+    target: str,
+    time: str,
+    entity: list[str],
+    rows: int,
+) -> History:
+    """Gather the past: of what is asked next, and of the held-out rows that are proven."""
+    import pandas as pd
+
+    (trained, known), (held, told) = (read_rows(table, target) for table in tables)
+    check_entity([*entity, time], held)
+    if next(field.type for field in signature.fields if field.name == time) != "timestamp":
+        raise StepError(f"{time} is no timestamp; past rows are found by one")
+    if not len(chosen):
+        raise StepError(f"no held-out row has a {time}, so that none can be proven")
+    columns = signature.arrays(pd.concat([trained, held], ignore_index=True))
+    asked = signature.arrays(held.iloc[chosen])
+    values = np.concatenate([known, told])
+    return History.fit(columns, values, target=target, time=time, entity=entity, rows=rows, asked=asked)
 
 
 def _lock() -> str:

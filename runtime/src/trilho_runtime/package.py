@@ -13,16 +13,17 @@ import json
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.fit import answers, features_of, make_features
+from trilho_runtime.fit import answers, features_of, joined, last_features, make_features
 from trilho_runtime.function import StepError
-from trilho_runtime.signature import Signature
+from trilho_runtime.history import History, Past
+from trilho_runtime.signature import Field, RowError, Signature
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -85,8 +86,23 @@ class Package:
         except (Exception, SystemExit) as error:
             raise PackageError(f"{file} cannot be loaded here: {_cause(error)}{self.differences()}") from error
         return Predictor(
-            self.signature, str(self.manifest["task"]), features, str(self.manifest["features"]), estimator
+            self.signature,
+            str(self.manifest["task"]),
+            features,
+            str(self.manifest["features"]),
+            estimator,
+            history=self._history(),
         )
+
+    def _history(self) -> History | None:
+        """Read the past rows that the package carries, where its features look at past rows."""
+        told = self.manifest.get("history")
+        if told is None:
+            return None
+        try:
+            return History.load(self.folder / told["file"], (field.name for field in self.signature.fields), told)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise PackageError(f"{self.folder}: its history cannot be read: {_cause(error)}") from error
 
     def prove(self, predictor: Predictor) -> None:
         """Check that the stored rows get the stored predictions. Raises PackageError for the first that does not."""
@@ -134,7 +150,11 @@ class Package:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A loaded model: rows in, one float a row out, the value or the probability of class 1."""
+    """A loaded model: rows in, one float a row out, the value or the probability of class 1.
+
+    With a history each row is answered by itself, after the past of its entity: rows that are asked together do not see
+    each other, since their targets are not known yet.
+    """
 
     signature: Signature
     task: str
@@ -142,6 +162,7 @@ class Predictor:
     reference: str
     estimator: Any
     path: str = "pandas"  # how rows reach the estimator
+    history: History | None = None
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
         """Predict rows of JSON values. Raises RowError for a wrong value, ModelError when the model's code fails."""
@@ -149,16 +170,59 @@ class Predictor:
 
     def predict_columns(self, columns: Mapping[str, NDArray[Any]]) -> Floats:
         """Predict rows that the signature has checked."""
-        return self.predict_frame(self.signature.frame(columns))
+        if self.history is None:
+            return self._answers(self.signature.frame(columns))
+        found = [self._after(self.history, columns, row, past) for row, past in enumerate(self.history.find(columns))]
+        return np.array(found, np.float64)
 
     def predict_frame(self, frame: Any) -> Floats:
         """Predict a pandas table of raw rows."""
+        if self.history is None:
+            return self._answers(frame)
+        return self.predict_columns(self.signature.arrays(frame))
+
+    def renewed(self, past: Sequence[Mapping[str, Any]], asked: Mapping[str, NDArray[Any]]) -> Predictor:
+        """Give the predictor with newer past rows of JSON values, their targets among them, for the rows asked.
+
+        Raises RowError for a wrong value, and where the model looks at no past rows.
+        """
+        if self.history is None:
+            raise RowError("past: this model looks at no past rows", "past")
+        target = self.history.target
+        try:
+            columns = Signature((*self.signature.fields, Field(target, "number", False))).columns(past)
+        except RowError as error:
+            raise RowError(f"past {error}", error.field, error.row) from None
+        values = columns.pop(target)
+        return replace(self, history=self.history.renewed(columns, values, asked))
+
+    def predict_after(self, past: Any, frame: Any) -> Floats:
+        """Predict a pandas table of raw rows after another one, both with targets, as the training run does."""
+        if self.history is None:
+            return self._answers(frame)
+        return self._last(joined(past, frame, self.history.target), self.history, len(frame))
+
+    def _after(self, history: History, columns: Mapping[str, NDArray[Any]], row: int, past: Past) -> float:
+        """Predict one row as the last one of the table of its past."""
+        return float(self._last(self.signature.frame(history.table(columns, row, past)), history, 1)[0])
+
+    def _last(self, table: Any, history: History, count: int) -> Floats:
+        try:
+            made = last_features(self.features, table, self.reference, history.target, count)
+        except (Exception, SystemExit) as error:
+            raise ModelError("features", error) from error
+        return self._asked(made, count)
+
+    def _answers(self, frame: Any) -> Floats:
         try:
             made = make_features(self.features, frame, self.reference)
         except (Exception, SystemExit) as error:
             raise ModelError("features", error) from error
+        return self._asked(made, len(frame))
+
+    def _asked(self, made: Any, count: int) -> Floats:
         try:
-            return answers(self.estimator, made, self.task)
+            return answers(self.estimator, made, self.task, count)
         except (Exception, SystemExit) as error:
             raise ModelError("model", error) from error
 
@@ -173,7 +237,8 @@ def open_package(folder: Path) -> Package:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or (not path.is_dir() and name not in listed and name != MANIFEST):
             raise PackageError(f"{path} is not in the manifest: a package holds what was packed and nothing else")
-    for name in (manifest["estimator"].get("file"), SAMPLE):
+    history = [manifest["history"].get("file")] if manifest.get("history") else []
+    for name in (manifest["estimator"].get("file"), SAMPLE, *history):
         if name not in listed:
             raise PackageError(f"{folder / MANIFEST}: {name} is not among its files")
     return Package(folder, manifest)
@@ -231,6 +296,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     wrong = [k for k in TEXTS if not isinstance(manifest.get(k), str)]
     wrong += [k for k in OBJECTS if not isinstance(manifest.get(k), dict)]
     wrong += [] if isinstance(manifest.get("signature"), list) else ["signature"]
+    wrong += [] if isinstance(manifest.get("history") or {}, dict) else ["history"]
     if wrong:
         raise PackageError(f"{path}: {', '.join(wrong)} missing or of the wrong type")
     return manifest

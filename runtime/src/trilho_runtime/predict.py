@@ -2,6 +2,9 @@
 
 Nothing that a caller sends ends in a 500: wrong rows are 422 with field and row, and so is an exception that the
 project's own code raises on them. A prediction that cannot be logged is refused with 507.
+
+A model with a history may be told newer rows than its package has, with their targets, by each request:
+{"instances": [...], "parameters": {"past": [{...}, ...]}}. Nothing of that is kept, so that any process can answer.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 
 from trilho_runtime import measures
 from trilho_runtime.batch import Worker
+from trilho_runtime.history import STATES
 from trilho_runtime.http import (
     Answer,
     App,
@@ -57,6 +61,7 @@ class Job:
 
     identity: str
     rows: list[Any]
+    past: Sequence[Any] = ()
 
     @property
     def size(self) -> int:
@@ -88,6 +93,7 @@ class PredictionApp:
         self._worker: Worker[Job, Answer] = Worker(self._work, MAX_ROWS)
         self._codes: Counter[int] = Counter()
         self._extra: Counter[str] = Counter()
+        self._past: Counter[str] = Counter()
         self._rows = 0
         self._latency = measures.Latency()
         self._noted: deque[float] = deque(maxlen=TRACEBACKS_A_MINUTE)
@@ -104,7 +110,9 @@ class PredictionApp:
         try:
             body = await request.body()
             self._ready()
-            answer = await self._worker.do(Job(identity_of(request.scope), read_instances(parse_json(body))))
+            payload = parse_json(body)
+            job = Job(identity_of(request.scope), read_instances(payload), read_past(payload))
+            answer = await self._worker.do(job)
         except HttpError as error:
             self._codes[error.answer.status] += 1
             raise
@@ -120,7 +128,8 @@ class PredictionApp:
     async def info(self, request: Request) -> Answer:
         """Say which model this is and what its rows hold."""
         model = self._ready()
-        manifest = model.package.manifest
+        manifest, history = model.package.manifest, model.predictor.history
+        past = {"history": {**history.to_json(), "asked": self._asked()}} if history is not None else {}
         return Answer(
             200,
             {
@@ -130,6 +139,7 @@ class PredictionApp:
                 "path": model.predictor.path,
                 "signature": manifest["signature"],
                 "extra_fields": self._extra.copy(),
+                **past,
             },
         )
 
@@ -150,7 +160,14 @@ class PredictionApp:
             ),
             measures.histogram("trilho_latency_seconds", "From request to answer.", [(version, self._latency)]),
         ]
+        if self.model is not None and self.model.predictor.history is not None:
+            past = [({**version, "past": state}, count) for state, count in self._asked().items()]
+            parts.append(measures.metric("trilho_past_total", "Rows predicted by the past they were given.", past))
         return measures.answer(parts)
+
+    def _asked(self) -> dict[str, int]:
+        """Count the rows predicted by how the history stood to them; "stale" ones lack rows that happened since."""
+        return {state: self._past[state] for state in STATES}
 
     def _ready(self) -> Loaded:
         if self.model is None:
@@ -162,14 +179,27 @@ class PredictionApp:
         model = self._ready()
         outcomes: list[Answer | Exception | None] = [None] * len(jobs)
         columns: dict[int, Mapping[str, NDArray[Any]]] = {}
+        renewed: dict[int, Loaded] = {}  # for requests that tell a past of their own
         for index, job in enumerate(jobs):
             try:
-                columns[index] = self._check(model, job)
+                checked = self._check(model, job)
+                if job.past:
+                    renewed[index] = replace(model, predictor=model.predictor.renewed(job.past, checked))
+                columns[index] = checked
             except RowError as error:
                 outcomes[index] = _refused(error)
-        for index, predictions in self._predict_together(model, columns).items():
+        predicted = self._predict_together(model, {i: part for i, part in columns.items() if i not in renewed})
+        for index, own in renewed.items():
+            predicted |= self._predict_together(own, {index: columns[index]})
+        for index, predictions in predicted.items():
             job = jobs[index]
-            outcomes[index] = predictions if isinstance(predictions, Exception) else self._keep(model, job, predictions)
+            if isinstance(predictions, Exception):
+                outcomes[index] = predictions
+                continue
+            outcomes[index] = self._keep(model, job, predictions)
+            history = renewed.get(index, model).predictor.history
+            if history is not None:
+                self._past.update(past.state for past in history.find(columns[index]))
         return [outcome or RuntimeError("a request was not answered") for outcome in outcomes]
 
     def _check(self, model: Loaded, job: Job) -> Mapping[str, NDArray[Any]]:
@@ -237,6 +267,15 @@ def read_instances(payload: Any) -> list[Any]:
     if len(instances) > MAX_ROWS:
         raise HttpError(413, f"{len(instances)} instances in one request; at most {MAX_ROWS} are taken")
     return instances
+
+
+def read_past(payload: Any) -> list[Any]:
+    """Give the past rows that a request tells, if any. Raises HttpError 422 for another shape."""
+    parameters = payload.get("parameters")
+    past = parameters.get("past") if isinstance(parameters, dict) else None
+    if not isinstance(past, list | None):
+        raise HttpError(422, 'wanted {"parameters": {"past": [{field: value, ...}, ...]}}', field="past")
+    return past or []
 
 
 def check_clock(columns: Mapping[str, NDArray[Any]], time: str | None) -> None:

@@ -120,6 +120,10 @@ class Signature:
                 data[field.name] = pd.array(columns[field.name], dtype=texts)
         return pd.DataFrame(data)
 
+    def arrays(self, frame: Any) -> dict[str, NDArray[Any]]:
+        """Give a table of raw rows by column, as `columns` gives the JSON rows of a request."""
+        return {field.name: _array(frame[field.name], field) for field in self.fields}
+
     def rows(self, frame: Any) -> list[dict[str, Any]]:
         """Give a table of raw rows as the JSON rows that a request would hold."""
         names = [field.name for field in self.fields]
@@ -183,6 +187,18 @@ def _json_values(series: Any, field: Field) -> list[Any]:
         ]
     values = series.tolist()
     return [None if v is None or v != v else v for v in values] if field.nullable else values
+
+
+def _array(series: Any, field: Field) -> NDArray[Any]:
+    if field.type == "timestamp":
+        found = series.to_numpy("datetime64[us]")
+    elif field.type == "number":
+        found = series.to_numpy(field.dtype or np.float64, na_value=np.nan)
+    elif field.type == "string" or field.nullable:
+        found = series.astype(object).where(series.notna(), None).to_numpy(object)
+    else:
+        found = series.to_numpy(bool if field.type == "boolean" else field.dtype or np.int64)
+    return cast("NDArray[Any]", found)
 
 
 def _shown(value: object) -> str:

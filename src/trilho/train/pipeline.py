@@ -5,7 +5,8 @@
 
 With `history = "auto"` there are two fits, on all of the history and on a window of it, side by side; where they are
 of the same rows the second is the first. Its shape depends on trilho.toml alone, so that what is compiled today also
-serves a schedule; what differs from run to run is a parameter.
+serves a schedule; what differs from run to run is a parameter. With [history] the held-out rows are predicted after
+the rows before them, by the champion too.
 """
 
 from __future__ import annotations
@@ -95,14 +96,15 @@ def _fit(pipeline: Pipeline, settings: Settings, name: str, table: str) -> None:
     pipeline.task(
         f"fit-{name}",
         "trilho_runtime.fit:fit",
-        arguments={"table": table, "train": steps.train, **common},
+        arguments={"table": table, "train": steps.train, **common, **_past(settings)},
         code=code,
         timeout_seconds=timeout,
     )
+    past = {"past": table} if settings.history.rows else {}
     pipeline.task(
         f"predict-{name}",
-        "trilho_runtime.fit:predict",
-        arguments={"model": f"fit-{name}.model", "table": "split.holdout", "time": model.time or "", **common},
+        f"trilho_runtime.fit:predict{'_after' if past else ''}",
+        arguments={"model": f"fit-{name}.model", "table": "split.holdout", "time": model.time or "", **past, **common},
         code=code,
         timeout_seconds=timeout,
     )
@@ -152,6 +154,7 @@ def _pack(pipeline: Pipeline, settings: Settings) -> None:
         data_until=Param("data_until"),
         train_until=Value("split.train_until"),
         history=Value("evaluate.history"),
+        arguments=_past(settings),
         code=["*"],
         timeout_seconds=_timeout(settings),
     )
@@ -162,10 +165,12 @@ def _pack(pipeline: Pipeline, settings: Settings) -> None:
 
 def _compare(pipeline: Pipeline, settings: Settings) -> None:
     model = settings.model
+    past = {"past": "evaluate.train"} if settings.history.rows else {}
     with pipeline.when(Param("champion_uri") != "", name="compare"):
         pipeline.task(
             "score",
-            "trilho_runtime.fit:score",
+            f"trilho_runtime.fit:score{'_after' if past else ''}",
+            arguments=past,
             table="split.holdout",
             package=Param("champion_uri"),
             target=model.target,
@@ -180,6 +185,12 @@ def _compare(pipeline: Pipeline, settings: Settings) -> None:
             train_until=Value("split.train_until"),
             champion_trained_until=Param("champion_trained_until"),
         )
+
+
+def _past(settings: Settings) -> dict[str, Any]:
+    """Give the arguments of a step that looks at past rows; none where the features look at no other row."""
+    history = settings.history
+    return {"past_rows": history.rows, "entity": list(history.entity)} if history.rows else {}
 
 
 def _timeout(settings: Settings) -> int:
