@@ -172,6 +172,14 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Lookback:
+    """Which past rows the features of a row look at."""
+
+    entity: tuple[str, ...]  # the columns that name whose; none where the table is one series
+    rows: int  # how many at least, as the code says; what is measured can be more
+
+
+@dataclass(frozen=True)
 class Plan:
     """What goes where. Functions are complete but for imports, indentation and formatting."""
 
@@ -193,6 +201,7 @@ class Plan:
     probabilities: bool = False  # whether predict gives the probability of class 1
     train_only: tuple[str, ...] = ()  # rules that drop or reorder rows in training only, as source
     split_in_fit: bool = False
+    past: Lookback | None = None  # where a row is answered after its past: form "model", rows hold the target too
     unlike: tuple[int, ...] = ()  # ids of Predicts whose X had statistics of its own rows: no served row can equal them
     dropped: tuple[Dropped, ...] = ()
     fallback: tuple[Fallback, ...] = ()

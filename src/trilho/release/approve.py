@@ -63,5 +63,5 @@ def require_online(package: Path) -> None:
     if manifest.get("batch_only"):
         raise Refused(
             f"{manifest['name']} answers whole tables only, since its features look at past rows: it gets no endpoint",
-            hint="predict tables with the project's own predict module; the README says how",
+            hint="name its past in [history], or predict tables with the project's own predict module",
         )

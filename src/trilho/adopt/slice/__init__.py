@@ -1,0 +1,1 @@
+"""Which of a notebook's models goes to production, and which statements make it."""
