@@ -27,7 +27,7 @@ from trilho.adopt.trace import Argument, Fit, Golden, Object, Read, StatementTra
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "tests" / "notebooks" / ".venv" / "bin" / "python"
-SHARED = ROOT.parent / "shared"
+SHARED = ROOT / "tests" / "notebooks" / "real"
 NOTEBOOKS = SHARED / "notebooks"
 FRAME, SERIES = "pandas.core.frame.DataFrame", "pandas.core.series.Series"
 

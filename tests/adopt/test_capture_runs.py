@@ -170,9 +170,7 @@ def test_interpreters_that_lack_something_are_named(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", ["01_bikeshare_demand_sklearn", "02_flight_delay_xgb"])
 def test_shared_notebooks(tmp_path: Path, name: str) -> None:
-    path = ROOT.parent / "shared" / "notebooks" / f"{name}.ipynb"
-    if not path.exists():
-        pytest.skip("the shared notebooks are not here")
+    path = ROOT / "tests" / "notebooks" / "real" / "notebooks" / f"{name}.ipynb"
     trace = capture(read_notebook(path), Interpreter(notebook_python("xgboost", "matplotlib"), "", ""), tmp_path)
     ran(trace)
     told = {

@@ -12,7 +12,7 @@ from trilho.adopt.doctor import examine_notebook
 from trilho.adopt.notebook import read_notebook
 from trilho.errors import TrilhoError
 
-SHARED = Path(__file__).parents[3] / "shared" / "notebooks"
+SHARED = Path(__file__).parents[1] / "notebooks" / "real" / "notebooks"
 WANTED = expected()
 RIGHT: dict[str, set[tuple[str, int]]] = {
     "credito": {("personal-data", 2), ("pickled-main-class", 8)},
@@ -31,7 +31,6 @@ RIGHT: dict[str, set[tuple[str, int]]] = {
 """All that is to be found in them, but for what every notebook without tests and a lock has."""
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared notebooks are not here")
 def test_the_bikes() -> None:
     found = examine_notebook(read_notebook(SHARED / "01_bikeshare_demand_sklearn.ipynb"))
     assert [place for place in places(found) if place[0] not in QUIET] == [("random-time-split", 6, 4)]
@@ -39,7 +38,6 @@ def test_the_bikes() -> None:
     assert unused == {(1, "np"), (5, "FunctionTransformer"), (10, "TimeSeriesSplit")}
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared notebooks are not here")
 def test_the_flights() -> None:
     found = examine_notebook(read_notebook(SHARED / "02_flight_delay_xgb.ipynb"))
     assert [

@@ -28,7 +28,8 @@ from trilho.adopt.slice.slice import FORMS, make_plan
 from trilho.adopt.standard.render import Values
 from trilho.adopt.standard.tree import require_free, write_tree
 from trilho.adopt.trace import StatementTrace, Trace
-from trilho.errors import StepFailed, TrilhoError
+from trilho.adopt.trained.adopt import adopt_model
+from trilho.errors import StepFailed, TrilhoError, UsageError
 
 Say = Callable[..., None]
 NOTEBOOKS = (".ipynb", ".py")
@@ -51,6 +52,12 @@ class Wish:
     def is_model(self) -> bool:
         """Say whether it is a trained model and no notebook."""
         return self.source.suffix.lower() not in NOTEBOOKS
+
+    @property
+    def interpreter(self) -> str:
+        """Give the interpreter that was named, as a full path; a link in it is not followed: it may be a venv's."""
+        found = shutil.which(Path(self.python).expanduser()) if self.python else None
+        return os.path.abspath(found) if found else self.python  # noqa: PTH100
 
     @property
     def model_name(self) -> str:
@@ -108,6 +115,29 @@ def adopt_notebook(wish: Wish, say: Say) -> Adoption:
         return _Making(wish, notebook, trace, choice, scratch, interpreter.python, say).make(findings)
 
 
+def adopt_trained(wish: Wish, sample: Path | None, say: Say) -> Adoption:
+    """Make a project of a trained model; what nobody knows of it is said. Raises UsageError without a sample."""
+    if sample is None:
+        raise UsageError(
+            f"{wish.source} is a trained model, and without rows nothing can be shown of it",
+            hint=f"trilho adopt {wish.source} --sample rows.csv --into {wish.into}",
+        )
+    made = adopt_model(wish.source, sample, wish.into, python=wish.interpreter, name=wish.model_name,
+                       target=wish.target, time=wish.time, say=say)  # fmt: skip
+    package = package_of(made.name)
+    return Adoption(
+        folder=made.folder,
+        name=made.name,
+        form="trained",
+        files=made.files,
+        steps=[{"name": name, "function": f"{package}.{name}:{name}", "cells": []} for name in ("load", "fit")],
+        parity=made.certificate.summary(),
+        certified=made.certificate.certified,
+        verdict=verdict_of(made.certificate),
+        findings=[asdict(finding) for finding in once(made.findings)],
+    )
+
+
 class _Making:
     """The last part: from a run and a choice to a project that is held against them."""
 
@@ -126,10 +156,13 @@ class _Making:
         forms: list[Form] = list(FORMS)
         because: list[Fallback] = []
         kept: Adoption | None = None
+        past = bool(self.choice.lags)  # a model of lags is answered after past rows, in batches only where that fails
         while forms:
             plan = make_plan(self.notebook, self.trace, self.choice, name=self.wish.model_name,
-                             allowed=forms, because=because)  # fmt: skip
-            forms = forms[forms.index(plan.form) + 1 :]
+                             allowed=forms, because=because, past=past)  # fmt: skip
+            past = False
+            if plan.past is None:
+                forms = forms[forms.index(plan.form) + 1 :]
             try:
                 made, certificate = self._written(plan)
             except TrilhoError as error:

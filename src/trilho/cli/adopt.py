@@ -52,15 +52,16 @@ def add_to(app: typer.Typer) -> None:
         The notebook is read, then run in its own environment, where it can write into a scratch folder only; it is
         never changed. Exits with 3 when the answers could not be shown to be the same.
         """
-        from trilho.adopt.adoption import Wish, adopt_notebook, forecast_notebook
+        from trilho.adopt.adoption import Wish, adopt_notebook, adopt_trained, forecast_notebook
 
         base = here.folder or Path()
         wish = Wish(base / source, base / into, python=python, name=name, model=model, target=target, time=time)
+        given = base / sample if sample is not None else None
         if dry_run:
             here.say(*forecast_notebook(wish))
             here.done(f"trilho adopt {source} --into {into}", project=None)
             return
-        made = adopt_notebook(wish, here.say)
+        made = adopt_trained(wish, given, here.say) if wish.is_model else adopt_notebook(wish, here.say)
         _report(here, made)
 
 
