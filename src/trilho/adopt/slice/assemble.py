@@ -54,7 +54,7 @@ class Assembly(Experiment):
 
     def plan_late(self) -> Plan:
         """Plan a project whose rows are the table that the split is made of: what comes before is its load."""
-        ids = self._work()
+        ids = sorted({*self._work(), *self._complete_cases()})
         first = self.program.steps[self.live.read]
         reason = Unsliceable(
             self.live.frame, first.cell, first.node.lineno, "train and test are not cut from one table"
@@ -70,6 +70,8 @@ class Assembly(Experiment):
         if bound_ is None or self.column not in (bound_.columns or ()):
             raise reason
         self.live.frame = name
+        if self.derives or self.choice.target.positive:
+            parts += derive_target(self.program, self.frame)
         load = Function(
             "load",
             (("path", "Path"),),
@@ -80,8 +82,7 @@ class Assembly(Experiment):
         )
         features = self._features([])
         fits, experiments, predict = self._fit_of_rows(), self._evaluate(), self._predict()
-        plan = self._finish("model", features, fits, experiments, predict)
-        return replace(plan, form="whole", load=load)
+        return replace(self._finish("model", features, fits, experiments, predict, load), form="whole")
 
     def _is_truth_name(self, name: str) -> bool:
         return name in self.truth.names
@@ -108,12 +109,13 @@ class Assembly(Experiment):
         fits: list[Function],
         evaluate: list[Function],
         predict: Function | None,
+        load: Function | None = None,
     ) -> Plan:
         plan = Plan(
             form="features" if form == "features" else "model",
             package=self.package,
             frame=self.frame,
-            load=load_function(self.program, self.frame, self._target_parts()),
+            load=load or load_function(self.program, self.frame, self._target_parts()),
             features=tuple(features),
             definitions={},
             constants={},

@@ -357,7 +357,9 @@ class Training(Serving):
     def _call(self, function: Function, same: dict[str, str]) -> Part:
         given, outs, state = self.calls[function.name]
         if function.name == self.own["train"] and self.inputs:
-            same = {**same, **{n: self.program.code[self.live.fit.cell].at(span_of(v)) for n, v in self.inputs.items()}}
+            learner = self._learner(self.program.steps[self.live.fit.statement])
+            given_now = {n: learner.code.edited(span_of(v), learner.base(v)) for n, v in self.inputs.items()}
+            same = {**same, **given_now}
         arguments = [self._new(same.get(n, n)) for n in self._in_order(given)]
         given_text = ", ".join([*arguments, *(["state"] if state else [])])
         text = f"{', '.join(self._new(n) for n in outs)} = {function.name}({given_text})"

@@ -62,6 +62,7 @@ class _Whole:
             if column.isidentifier() and not keyword.iskeyword(column)
             else f"{table}.assign(**{{{column!r}: {given}}})"
         )
+        self._check(top, before)
         load = Function(
             "load",
             (("path", "Path"),),
