@@ -34,9 +34,10 @@ def replay(plan: Plan, choice: Choice, trace: Trace, scratch: Path, python: str,
     for lookup in plan.lookups:
         source = scratch / reads[lookup.read].file
         (package / "tables" / f"{lookup.name}{source.suffix or '.csv'}").write_bytes(source.read_bytes())
+    everything = bool(plan.train_only and (choice.refitted or choice.split.kind == "none"))
     facts = {
         "package": plan.package, "form": plan.form, "target": choice.target.column, "task": choice.task,
-        "split_in_fit": plan.split_in_fit, "read": str(scratch / reads[choice.main_read].file),
+        "split_in_fit": plan.split_in_fit or everything, "read": str(scratch / reads[choice.main_read].file),
         "metrics": {m.name: m.value for m in choice.metrics}, "scratch": str(scratch), "unlike": list(plan.unlike),
         "golden": [vars(g) for g in trace.golden if g.object == choice.shipped],
         "fit": choice.shipped_fit, "lags": bool(choice.lags),
@@ -59,7 +60,7 @@ def main() -> int:
     notebook, trace = read_notebook(given.notebook), load_trace(given.scratch)
     choice = choose(notebook, trace, scratch=given.scratch)
     allowed = [form for form in FORMS if given.form in ("", form)]
-    plan = make_plan(notebook, trace, choice, name="project", allowed=allowed)
+    plan = make_plan(notebook, trace, choice, name="project", allowed=allowed, scratch=given.scratch)
     with tempfile.TemporaryDirectory() as folder:
         found = replay(plan, choice, trace, given.scratch, trace.python, Path(folder))
         if given.show:

@@ -78,7 +78,7 @@ def test_score_of_a_search_and_its_best_estimator() -> None:
 def test_lags_by_entity_and_a_cut_at_a_date() -> None:
     choice = chosen("lags")
     lags = {lag.column: (lag.method, lag.entity) for lag in choice.lags}
-    assert lags == {"lag_7": ("shift", "loja"), "mm7": ("rolling", "")}
+    assert lags == {"lag_7": ("shift", "loja"), "mm7": ("rolling", "loja")}
     assert (choice.split.kind, choice.split.cut) == ("time", "2022-12-01")
     assert choice.holdout == "last 65 days"
     assert (choice.time, choice.time_name) == ("data", "dt")

@@ -53,3 +53,26 @@ def test_mistakes_are_told_in_two_lines(tmp_path: Path, capsys: pytest.CaptureFi
     path = write(tmp_path, "x = 1")
     assert run(["doctor", str(path), "--python", "/nowhere"]) == 2
     assert run(["doctor", str(path), "--run", "--python", "/nowhere"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("parity", "said"),
+    [
+        ("", ""),
+        ("{}", "schema None; 1 is read"),
+        ("{", "not JSON"),
+        ('{"schema": 1}', "parity.json is no certificate"),
+    ],
+)
+def test_a_certificate_that_does_not_count_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], parity: str, said: str
+) -> None:
+    assert run(["init", "rides", "-C", str(tmp_path)]) == 0
+    capsys.readouterr()
+    folder = tmp_path / "rides"
+    if parity:
+        (folder / "parity.json").write_text(parity)
+    assert run(["doctor", str(folder), "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    told = [finding["message"] for finding in findings if finding["rule"] == "certificate"]
+    assert [said in message for message in told] == ([True] if said else [])

@@ -183,7 +183,7 @@ def test_what_nothing_reads_is_left_out_and_the_rest_is_where_it_is_needed_first
 def test_functions_get_hints_where_their_calls_agree() -> None:
     source = "def f(d, k=3):\n    return d"
     seen = {"f": {"d": {"pd.DataFrame"}, "k": {"int", "float"}, "return": {"pd.DataFrame"}}}
-    assert with_hints(source, seen) == "def f(d: pd.DataFrame, k=3) -> pd.DataFrame:\n    return d"
+    assert with_hints(source, seen) == "def f(d: pd.DataFrame, k: float=3) -> pd.DataFrame:\n    return d"
     assert with_hints("def f(d: list) -> list:\n    return d", seen).startswith("def f(d: list)")
 
 

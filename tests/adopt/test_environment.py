@@ -146,3 +146,30 @@ def test_an_old_python_is_refused(tmp_path: Path) -> None:
 def test_versions_are_held_against_bounds(version: str, specifier: str, fits: bool) -> None:
     assert satisfies(version, specifier) is fits
     assert set(requirements()) == {"granian", "numpy", "orjson"}
+
+
+def test_what_is_lacking_is_said_before_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trilho.adopt import environment
+
+    def has(**versions: str) -> None:
+        there = environment.Surroundings((3, 11, 7), (), (), versions)
+        monkeypatch.setattr(environment, "look", lambda interpreter: there)
+
+    has(numpy="2.1.0")
+    assert environment.require_usable(sys.executable).version == (3, 11, 7)
+    with pytest.raises(UsageError, match="has no pyarrow"):
+        environment.require_usable(sys.executable, tables=True)
+    has(numpy="1.20.0", pyarrow="19.0")
+    with pytest.raises(UsageError, match=r"has numpy 1\.20\.0"):
+        environment.require_usable(sys.executable, tables=True)
+    has(numpy="2.1.0", pyarrow="19.0")
+    monkeypatch.setattr(environment, "has_module", lambda interpreter, name: name != "venv")
+    with pytest.raises(UsageError, match="no module venv"):
+        environment.require_usable(sys.executable, tables=True)
+
+
+def test_modules_of_an_interpreter_are_found() -> None:
+    from trilho.adopt.environment import has_module
+
+    assert has_module(sys.executable, "numbers")
+    assert not has_module(sys.executable, "no_such_module_here")

@@ -7,16 +7,17 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trilho.adopt.capture import Progress, capture, find_interpreter
 from trilho.adopt.doctor.examine import examine_notebook
 from trilho.adopt.emit.project import Emitted, emit
-from trilho.adopt.environment import make_environment
+from trilho.adopt.environment import has_module, make_environment, require_usable
 from trilho.adopt.forecast import forecast
 from trilho.adopt.notebook import Notebook, read_notebook
 from trilho.adopt.parity.certificate import Certificate, write_certificate
@@ -25,15 +26,24 @@ from trilho.adopt.plan import Choice, Fallback, Finding, Form, Plan
 from trilho.adopt.scaffold import nearest_name, package_of, runtime_requirement, standard_files
 from trilho.adopt.slice.choose import choose
 from trilho.adopt.slice.slice import FORMS, make_plan
+from trilho.adopt.slice.whole import asked_alone
 from trilho.adopt.standard.render import Values
-from trilho.adopt.standard.tree import require_free, write_tree
+from trilho.adopt.standard.tree import drafted, require_free, write_tree
 from trilho.adopt.trace import StatementTrace, Trace
 from trilho.adopt.trained.adopt import adopt_model
 from trilho.errors import StepFailed, TrilhoError, UsageError
+from trilho.secrets import check
 
 Say = Callable[..., None]
 NOTEBOOKS = (".ipynb", ".py")
 SHOWN_SECONDS = 1.0  # between two lines of progress
+STILL_SECONDS = 30.0  # between two that say the same
+KEPT_SECONDS = 14 * 24 * 3600  # how long the checkpoint of a run that was not finished is kept
+READ_BYTES = 5_000_000  # of a file that is looked through for secrets
+IGNORED = """
+# it holds secrets: take them out and renew them, then delete this line
+/{}
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Wish:
     model: str = ""
     target: str = ""
     time: str = ""
+    timeout_seconds: float | None = None
 
     @property
     def is_model(self) -> bool:
@@ -103,16 +114,32 @@ def adopt_notebook(wish: Wish, say: Say) -> Adoption:
     notebook = read_notebook(wish.source)
     say(*forecast(notebook).lines())
     interpreter = find_interpreter(notebook, wish.python)
+    require_usable(interpreter.python, tables="pandas" in notebook.modules)
+    wish = _named(wish, interpreter.python)
     say(f"Running {notebook.path.name} with {interpreter.python} (Python {interpreter.version}, {interpreter.source}).")
-    with scratch_folder(notebook.digest) as scratch:
-        trace = capture(notebook, interpreter, scratch, progress=_Shown(say))
+    with scratch_folder(notebook.digest) as scratch, drafted(wish.into) as draft:
+        trace = capture(
+            notebook, interpreter, scratch, progress=_Shown(say), timeout_seconds=wish.timeout_seconds
+        )  # fmt: skip
         require_run(notebook, trace)
         choice = choose(
             notebook, trace, model=wish.model, target=wish.target, time=wish.time, scratch=scratch
         )  # fmt: skip
         say(f"The model is {choice.shipped_name}: {choice.why}.")
         findings = examine_notebook(notebook, trace, choice, scratch)
-        return _Making(wish, notebook, trace, choice, scratch, interpreter.python, say).make(findings)
+        making = _Making(wish, notebook, trace, choice, scratch, interpreter.python, say, draft)
+        return making.make(findings)
+
+
+def _named(wish: Wish, python: str) -> Wish:
+    """Keep the project's package from hiding a library of the notebook's. Raises UsageError for a name that does."""
+    name = wish.model_name
+    package = package_of(name)
+    if not has_module(python, package):
+        return wish
+    if wish.name:
+        package_of(name, {package})
+    return replace(wish, name=nearest_name(name, {package}))
 
 
 def adopt_trained(wish: Wish, sample: Path | None, say: Say) -> Adoption:
@@ -142,10 +169,12 @@ class _Making:
     """The last part: from a run and a choice to a project that is held against them."""
 
     def __init__(
-        self, wish: Wish, notebook: Notebook, trace: Trace, choice: Choice, scratch: Path, python: str, say: Say
-    ) -> None:
+        self, wish: Wish, notebook: Notebook, trace: Trace, choice: Choice, scratch: Path, python: str, say: Say,
+        folder: Path,
+    ) -> None:  # fmt: skip
         self.wish, self.notebook, self.trace, self.choice = wish, notebook, trace, choice
         self.scratch, self.python, self.say = scratch, python, say
+        self.folder = folder  # where it is made; it is moved to where it is wanted when it is done
 
     def make(self, findings: Iterable[Finding]) -> Adoption:
         """Write the project in the best form that gives the notebook's answers.
@@ -156,13 +185,22 @@ class _Making:
         forms: list[Form] = list(FORMS)
         because: list[Fallback] = []
         kept: Adoption | None = None
+        late = True
         past = bool(self.choice.lags)  # a model of lags is answered after past rows, in batches only where that fails
         while forms:
-            plan = make_plan(self.notebook, self.trace, self.choice, name=self.wish.model_name,
-                             allowed=forms, because=because, past=past)  # fmt: skip
+            try:
+                plan = make_plan(self.notebook, self.trace, self.choice, name=self.wish.model_name,
+                                 allowed=forms, because=because, past=past, late=late,
+                             scratch=self.scratch)  # fmt: skip
+            except TrilhoError:
+                if kept is None:
+                    raise
+                break
             past = False
             if plan.past is None:
                 forms = forms[forms.index(plan.form) + 1 :]
+            if plan.form == "whole" and not plan.prepared:  # then the whole way to the model's input
+                forms, late = ["whole"], False
             try:
                 made, certificate = self._written(plan)
             except TrilhoError as error:
@@ -186,11 +224,11 @@ class _Making:
 
     @property
     def _aside(self) -> Path:
-        return self.wish.into.with_name(f".{self.wish.into.name}.first")
+        return self.folder.with_name(f".{self.folder.name}.first")
 
     def _put_aside(self, told: Adoption) -> Adoption:
         shutil.rmtree(self._aside, ignore_errors=True)
-        self.wish.into.rename(self._aside)
+        self.folder.rename(self._aside)
         return told
 
     def _settled(self, told: Adoption) -> Adoption:
@@ -199,27 +237,31 @@ class _Making:
 
     def _restored(self, told: Adoption) -> Adoption:
         if self._aside.exists():
-            shutil.rmtree(self.wish.into, ignore_errors=True)
-            self._aside.rename(self.wish.into)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._aside.rename(self.folder)
         return told
 
     def _written(self, plan: Plan) -> tuple[_Written, Certificate]:
-        own = emit(self.wish.model_name, plan, self.choice, self.trace, self.notebook, self.scratch)
+        choice = asked_alone(plan, self.choice)
+        own = emit(self.wish.model_name, plan, choice, self.trace, self.notebook, self.scratch)
         files = {**standard_files(self._values(plan, own)), **own.texts}
+        exposed = find_exposed(own.texts, own.copies)
+        for name in [name for name in exposed if name.startswith("notebooks/")]:
+            files[".gitignore"] += IGNORED.format(re.sub(r"([\\*?\[\]])", r"\\\1", name))
         with tempfile.TemporaryDirectory(prefix="trilho-adopt-") as place:
             contents = dict(_as_files(own.contents, Path(place)))
-            paths = write_tree(self.wish.into, files, {**own.copies, **contents})
+            paths = write_tree(self.folder, files, {**own.copies, **contents})
         try:
-            python = make_environment(self.wish.into, self.python, runtime_requirement())
+            python = make_environment(self.folder, self.python, runtime_requirement())
             certificate = certify(
-                self.wish.into, self.trace, self.choice, plan, scratch=self.scratch, python=python,
+                self.folder, self.trace, choice, plan, scratch=self.scratch, python=python,
                 notebook=self.notebook.path.name, progress=lambda text: self.say(f"  comparing {text}"),
             )  # fmt: skip
-            written = write_certificate(self.wish.into, certificate)
+            written = write_certificate(self.folder, certificate)
         except BaseException:
-            shutil.rmtree(self.wish.into, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise
-        return _Written(own, len(paths) + len(written)), certificate
+        return _Written(own, len(paths) + len(written), exposed), certificate
 
     def _values(self, plan: Plan, own: Emitted) -> Values:
         return Values(
@@ -235,7 +277,8 @@ class _Making:
         )
 
     def _told(self, plan: Plan, made: _Written, certificate: Certificate, findings: Iterable[Finding]) -> Adoption:
-        found = [*findings, *self.choice.findings, *plan.findings, *made.own.findings]
+        chosen = [f for f in self.choice.findings if plan.past is None or f.rule != "past-rows"]
+        found = [*findings, *chosen, *plan.findings, *made.own.findings, *told_secrets(made.exposed)]
         return Adoption(
             folder=self.wish.into,
             name=self.wish.model_name,
@@ -255,6 +298,29 @@ class _Making:
 class _Written:
     own: Emitted
     files: int
+    exposed: dict[str, int]
+
+
+def find_exposed(texts: Mapping[str, str], copies: Mapping[str, Path]) -> dict[str, int]:
+    """Count what looks like a secret in the files that a project is made of, by file; none is ever repeated."""
+    found = {name: len(check([(name, text)])) for name, text in texts.items()}
+    for name, path in copies.items():
+        if path.is_file() and path.stat().st_size <= READ_BYTES:
+            content = path.read_bytes()
+            found[name] = 0 if b"\0" in content[:8192] else len(check([(name, content.decode("utf-8", "replace"))]))
+    return {name: count for name, count in found.items() if count}
+
+
+def told_secrets(exposed: Mapping[str, int]) -> list[Finding]:
+    """Say what of a project no repository should get."""
+    found = []
+    for name in sorted(exposed):
+        is_notebook = name.startswith("notebooks/")
+        kept = "; .gitignore keeps it out of commits" if is_notebook else ""
+        then = ", then delete its line in .gitignore" if is_notebook else ""
+        said = f"it is kept as it is, with what looks like a secret in it{kept}"
+        found.append(Finding("secret-kept", None, None, said, "error", f"take it out and renew it{then}", name))
+    return found
 
 
 def require_run(notebook: Notebook, trace: Trace) -> None:
@@ -277,6 +343,12 @@ def _advice(failed: StatementTrace) -> str:
         return f"define {name[1] if name else 'it'} in a cell above: a clean kernel knows only what the notebook says"
     if kind in ("ModuleNotFoundError", "ImportError"):
         return "--python names the interpreter that the notebook runs with"
+    if kind in ("SystemExit", "KeyboardInterrupt"):
+        return "take the line out: a notebook that is adopted runs to its last cell"
+    if kind == "EOFError" or "input()" in said:
+        return "write the answer into the cell: nobody is there to be asked"
+    if kind == "MemoryError":
+        return "run it where there is more memory, or on fewer rows"
     if kind == "FileNotFoundError":
         return "put the file where the notebook looks for it, or correct the path"
     return "let it run from the first cell to the last in a clean kernel, then adopt it"
@@ -326,26 +398,34 @@ def _as_files(contents: Mapping[str, bytes], folder: Path) -> Iterator[tuple[str
 
 
 class _Shown:
-    """Progress, in a line now and then."""
+    """Progress, in a line now and then: what is found at once, a new place after a second, the same one seldom."""
 
     def __init__(self, say: Say) -> None:
-        self.say, self.last = say, -SHOWN_SECONDS
+        self.say, self.last, self.shown = say, -SHOWN_SECONDS, ("", 0)
 
     def __call__(self, progress: Progress) -> None:
-        if progress.seconds - self.last >= SHOWN_SECONDS:
-            self.last = progress.seconds
+        place = (progress.what, progress.cell)
+        wait = STILL_SECONDS if place == self.shown else SHOWN_SECONDS
+        if progress.note or progress.seconds - self.last >= wait:
+            self.last, self.shown = progress.seconds, place
             self.say(f"  {progress.seconds:5.1f} s  cell {progress.cell} of {progress.of}: {progress.what[:80]}")
 
 
 @contextmanager
 def scratch_folder(digest: str) -> Iterator[Path]:
-    """Give a folder for a notebook's run; a run that was killed finds its checkpoint there again.
+    """Give a folder for a notebook's run; a run that was not finished finds its checkpoint there again.
 
-    It is removed when the run has come to an end, good or bad; another adoption of the same notebook at the same time
-    gets one of its own.
+    It is removed when the project is made, and when there is no checkpoint in it. Another adoption of the same notebook
+    at the same time gets a folder of its own.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trilho" / "adopt"
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _forget(root)
+    except OSError as error:
+        raise TrilhoError(
+            f"{root} cannot be written: {error.strerror}", hint="XDG_CACHE_HOME=DIR names another place for it"
+        ) from None
     with (root / f"{digest[:32]}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -355,9 +435,15 @@ def scratch_folder(digest: str) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         try:
             yield folder
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (folder / "checkpoint.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget(root: Path) -> None:
+    """Remove what runs left that nobody went on with."""
+    for path in root.iterdir():
+        if time.time() - path.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

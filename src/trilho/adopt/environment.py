@@ -74,6 +74,34 @@ def make_environment(project: Path, interpreter: str, runtime: str = RUNTIME) ->
     return python
 
 
+def require_usable(interpreter: str, *, tables: bool = False) -> Surroundings:
+    """Raise UsageError where no project could live in an interpreter's environment; with `tables` it needs Parquet.
+
+    Asked before a notebook is run, which may take hours.
+    """
+    theirs = look(interpreter)
+    _require(theirs, interpreter)
+    if tables and "pyarrow" not in theirs.versions:
+        raise UsageError(
+            f"{interpreter} has no pyarrow; the project keeps its data as Parquet, which pandas cannot write without",
+            hint=f"{interpreter} -m pip install pyarrow",
+        )
+    if not has_module(interpreter, "venv"):
+        raise UsageError(
+            f"{interpreter} has no module venv, which makes the project's environment",
+            hint="install it (python3-venv on Debian), or name another interpreter with --python",
+        )
+    return theirs
+
+
+def has_module(interpreter: str, name: str) -> bool:
+    """Say whether an interpreter finds a module of this name among its libraries."""
+    ask = "import importlib.util, sys; sys.path[:] = [p for p in sys.path if p]; " \
+          "sys.exit(0 if importlib.util.find_spec(sys.argv[1]) else 9)"  # fmt: skip
+    done = subprocess.run([interpreter, "-c", ask, name], capture_output=True, timeout=SECONDS, env=clean(os.environ))
+    return done.returncode == 0
+
+
 def look(interpreter: str) -> Surroundings:
     """Ask an interpreter what it finds. Raises UsageError where it does not answer."""
     environment = clean(os.environ)

@@ -153,6 +153,9 @@ def _translated(name: str, rest: str) -> str:
         return re.sub(r"^((-[slTD]\s*\S+|-\w+|--[\w-]+)\s+)+", "", rest)
     if name == "pylab":
         return PYLAB
+    run = re.fullmatch(r"(?:-i\s+)?(?:\./)?([A-Za-z_]\w*)(?:\.py)?", _word(rest)) if name == "run" else None
+    if run and run[1].isidentifier():
+        return f"from {run[1]} import *"  # a script beside the notebook: its names
     if name == "cd" and rest and not rest.startswith("-"):
         return f"import os; os.chdir({_word(rest)!r})"
     if name in ("env", "set_env"):

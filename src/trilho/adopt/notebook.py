@@ -11,11 +11,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from trilho.adopt.beside import name_imports, words_in
 from trilho.adopt.magics import Magic, clean
 from trilho.adopt.order import Placed, put_in_order
 from trilho.adopt.plan import Finding
@@ -88,7 +89,9 @@ def read_notebook(path: Path) -> Notebook:
         name = LANGUAGES.get(language.lower(), language)
         raise UsageError(f"{path.name} is a notebook in {name}; what can be adopted is Python",
                          hint="adopt the model that it saves: trilho adopt MODEL --sample ROWS.csv")  # fmt: skip
-    cells = tuple(_cell(index, cell) for index, cell in enumerate(raw))
+    read = [_cell(index, cell) for index, cell in enumerate(raw)]
+    words = words_in(cell.code for cell in read)
+    cells = tuple(replace(cell, code=name_imports(path.resolve().parent, cell.code, words)) for cell in read)
     if not any(cell.kind == "code" and cell.source.strip() for cell in cells):
         raise UsageError(f"{path.name} has no cell with code", hint="name the notebook that trains the model")
     placed, findings = _placed(path, cells)
@@ -130,7 +133,7 @@ def _ipynb(path: Path, text: str) -> tuple[list[dict[str, Any]], str | None, str
         cells = data["cells"] if "cells" in data else [_upgraded(c) for s in data["worksheets"] for c in s["cells"]]
         if not all(isinstance(cell, dict) for cell in cells):
             raise TypeError("a cell is no object")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         said = f"not JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise UsageError(f"{path.name} is no notebook: {said}", hint="name an .ipynb file, or a .py with # %% cells"
                          ) from None  # fmt: skip

@@ -132,6 +132,7 @@ class Choice:
     others: tuple[str, ...] = ()  # models that are not shipped
     findings: tuple[Finding, ...] = ()
     blend: tuple[int, ...] = ()  # objects whose predictions are in the score with the shipped one's
+    regrouped: Fallback | None = None  # where the model's rows stop being rows of the table that was read
     time_name: str = ""  # what the notebook calls `time` once parsed, where that is another column
 
 
@@ -202,6 +203,9 @@ class Plan:
     train_only: tuple[str, ...] = ()  # rules that drop or reorder rows in training only, as source
     split_in_fit: bool = False
     past: Lookback | None = None  # where a row is answered after its past: form "model", rows hold the target too
+    prepared: bool = False  # form "whole": whether what load gives is the model's input, and evaluate takes the file
+    whole_batch: bool = False  # of such: whether the model itself looks at other rows
+    unlike_fit: bool = False  # whether the rows that were learnt from had other features than they would when served
     unlike: tuple[int, ...] = ()  # ids of Predicts whose X had statistics of its own rows: no served row can equal them
     dropped: tuple[Dropped, ...] = ()
     fallback: tuple[Fallback, ...] = ()

@@ -11,7 +11,8 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from trilho.adopt.standard.tree import require_free, write_tree
 from trilho.errors import UsageError
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+TAKEN = frozenset(sys.stdlib_module_names) | {"trilho", "trilho_runtime", "src", "tests", "tools", "wheels"}
+"""Names that a package of ours would hide, or be hidden by."""
 HOURS = 24 * 150
 SECONDS = 30
 FITTED: dict[Task, tuple[str, str]] = {
@@ -58,13 +61,18 @@ def standard_files(values: Values) -> dict[str, str]:
     return {**files, BASE: base_text(values, files)}
 
 
-def package_of(name: str) -> str:
-    """Give the package of a model's name. Raises UsageError with a name that would do."""
+def package_of(name: str, taken: Collection[str] = ()) -> str:
+    """Give the package of a model's name; `taken` are modules that are there too. Raises UsageError."""
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or keyword.iskeyword(package):
         raise UsageError(
             f"the name is {name!r}; allowed: small letters, digits and hyphens, a letter first, no word of Python's",
             hint=f"trilho init {nearest_name(name)}",
+        )
+    if package in TAKEN or package in taken:
+        raise UsageError(
+            f"the name is {name!r}, and there is a module {package} already, which the project's would hide",
+            hint=f"name it {nearest_name(name, {package})}",
         )
     return package
 
@@ -86,14 +94,18 @@ def python_version(python: str = "") -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def nearest_name(name: str) -> str:
-    """Make a model's name of any text.
+def nearest_name(name: str, taken: Collection[str] = ()) -> str:
+    """Make a model's name of any text, one that no module has.
 
-    >>> nearest_name("Late Trains!"), nearest_name("class")
-    ('late-trains', 'my-model')
+    >>> nearest_name("Late Trains!"), nearest_name("class"), nearest_name("Previsão"), nearest_name("numbers")
+    ('late-trains', 'my-model', 'previsao', 'numbers-model')
     """
-    text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")[:63].rstrip("-")
-    return text if text and not keyword.iskeyword(text) else "my-model"
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    text = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-").lstrip("0123456789-")[:56].rstrip("-")
+    if not text or keyword.iskeyword(text):
+        return "my-model"
+    package = text.replace("-", "_")
+    return f"{text}-model" if package in TAKEN or package in taken else text
 
 
 def _python_line(python: str) -> str:

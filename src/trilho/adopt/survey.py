@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from trilho.adopt.calls import (
     DOWNLOADED,
@@ -301,10 +301,22 @@ class Survey:
             tables = SQL_TABLE.findall(text) if SELECT.match(text) else []
             return Access(self.cell, node.lineno, kind, ", ".join(dict.fromkeys(tables)) or text)
         if "://" in text and kind != "http":
-            self.sends.append(Access(self.cell, node.lineno, urlsplit(text).scheme, urlsplit(text).netloc))
+            self.sends.append(Access(self.cell, node.lineno, urlsplit(text).scheme, _host(text)))
         if "://" in text or kind == "http":
-            return Access(self.cell, node.lineno, kind, text)
+            return Access(self.cell, node.lineno, kind, without_secrets(text))
         return Access(self.cell, node.lineno, kind, text, *_at(self.folder, text))
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def without_secrets(url: str) -> str:
+    """Leave out of an address what may be a password or a token: it is printed."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, _host(url), parts.path, "..." if parts.query else "", ""))
 
 
 def _at(folder: Path, text: str) -> tuple[bool, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,10 @@ Time = Annotated[str, typer.Option("--time", metavar="COLUMN", help="When a row 
 Sample = Annotated[
     Path | None, typer.Option("--sample", metavar="ROWS", help="Rows for a trained model: what it is asked.")
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="MINUTES", min=0.01, help="How long the notebook may run; by default any time."),
+]
 Forecast = Annotated[bool, typer.Option("--dry-run", help="Say what the notebook would read, write and send; stop.")]
 
 
@@ -45,6 +50,7 @@ def add_to(app: typer.Typer) -> None:
         target: Target = "",
         time: Time = "",
         sample: Sample = None,
+        timeout: Timeout = None,
         dry_run: Forecast = False,
     ) -> None:
         """Make a project of a notebook, proven equal.
@@ -55,11 +61,12 @@ def add_to(app: typer.Typer) -> None:
         from trilho.adopt.adoption import Wish, adopt_notebook, adopt_trained, forecast_notebook
 
         base = here.folder or Path()
-        wish = Wish(base / source, base / into, python=python, name=name, model=model, target=target, time=time)
+        wish = Wish(base / source, base / into, python=python, name=name, model=model, target=target, time=time,
+                    timeout_seconds=60 * timeout if timeout is not None else None)  # fmt: skip
         given = base / sample if sample is not None else None
         if dry_run:
             here.say(*forecast_notebook(wish))
-            here.done(f"trilho adopt {source} --into {into}", project=None)
+            here.done(f"trilho adopt {_typed(source)} --into {_typed(into)}", project=None)
             return
         made = adopt_trained(wish, given, here.say) if wish.is_model else adopt_notebook(wish, here.say)
         _report(here, made)
@@ -73,10 +80,14 @@ def _report(here: Session, made: Adoption) -> None:
         here.say(f"  not sliced: {fallback['variable']} in cell {fallback['cell']}: {fallback['reason']}")
     shown = [finding for finding in made.findings if finding["severity"] != "note"]
     for finding in shown[:12]:
-        place = f"cell {finding['cell']}, line {finding['line']}" if finding["cell"] is not None else "the notebook"
+        place = (
+            f"cell {finding['cell']}, line {finding['line']}"
+            if finding["cell"] is not None
+            else finding["file"] or "the notebook"
+        )
         here.say(f"  {finding['severity']}: {place}: {finding['message']}")
     if len(made.findings) > len(shown[:12]):
-        here.say(f"  {len(made.findings) - len(shown[:12])} more: trilho doctor {made.folder}")
+        here.say(f"  {len(made.findings) - len(shown[:12])} more: trilho doctor {_typed(made.folder)}")
     metric = parity["metric"]
     here.say(
         f"{metric['name']}: the notebook {metric['notebook']}, the project {metric['project']}."
@@ -84,10 +95,15 @@ def _report(here: Session, made: Adoption) -> None:
         else "The notebook measured nothing.",
         f"{'Certified' if parity['certified'] else 'Not certified'}: {made.verdict}",
         f"Certificate: {made.folder / 'parity.html'}",
-        f"Undo: rm -r {made.folder}",
+        f"Undo: rm -r {_typed(made.folder)}",
     )
-    here.done(f"trilho -C {made.folder} train", **made.to_json())
+    here.done(f"trilho -C {_typed(made.folder)} train", **made.to_json())
     if not parity["certified"]:
         raise Refused(
             f"the answers are not proven to be the same: {made.verdict}", hint=f"read {made.folder}/parity.html"
         )
+
+
+def _typed(path: Path) -> str:
+    """Write a path as a shell wants it."""
+    return shlex.quote(str(path))

@@ -85,8 +85,8 @@ def alone(
 
 
 for module in (
-    demo, init, adopt, doctor, upgrade, train, pipeline, models, release, serve, labels, watch, retrain, incidents, runs, data,
-    journal, report, config, alerts, emulate, gc,
+    demo, init, adopt, doctor, upgrade, train, pipeline, models, release, serve, labels, watch, retrain, incidents,
+    runs, data, journal, report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,10 @@ def add_to(app: typer.Typer) -> None:
                 help="Run the notebook in a sandbox: sees more, and measures what the patch does to the metric.",
             ),
         ] = False,
+        timeout: Annotated[
+            float | None,
+            typer.Option("--timeout", metavar="MINUTES", min=0.01, help="How long a run may take."),
+        ] = None,
     ) -> None:
         """Say what stands between a notebook or a project and production.
 
@@ -76,8 +81,8 @@ def add_to(app: typer.Typer) -> None:
         if python and not run:
             raise UsageError("--python is given, and nothing is run", hint="add --run")
         if found.is_file():
-            report = _notebook(here, found, file, python, run)
-            next_ = f"trilho adopt {found} --into {found.stem.replace('_', '-').lower()}"
+            report = _notebook(here, found, file, python, run, 60 * timeout if timeout is not None else None)
+            next_ = f"trilho adopt {shlex.quote(str(found))} --into {found.stem.replace('_', '-').lower()}"
         else:
             report = _project(found, file, python, run)
             next_ = "trilho train"
@@ -99,7 +104,9 @@ def _tell(here: Session, report: Report, fail_under: float | None, next_: str) -
         raise typer.Exit(NotReady.exit_code)
 
 
-def _notebook(here: Session, path: Path, patch: str, python: str, run: bool) -> Report:
+def _notebook(
+    here: Session, path: Path, patch: str, python: str, run: bool, timeout_seconds: float | None = None
+) -> Report:
     from trilho.adopt.capture import Progress, capture, find_interpreter
     from trilho.adopt.doctor.checkup import check_notebook
     from trilho.adopt.notebook import Notebook, read_notebook
@@ -121,7 +128,7 @@ def _notebook(here: Session, path: Path, patch: str, python: str, run: bool) -> 
                 said = at.seconds
                 here.say(f"  cell {at.cell} of {at.of}, {at.seconds:.0f} s: {at.what}")
 
-        return capture(notebook, interpreter, scratch, progress)
+        return capture(notebook, interpreter, scratch, progress, timeout_seconds=timeout_seconds)
 
     with tempfile.TemporaryDirectory(prefix="trilho-doctor-") as scratch:
         return check_notebook(path, patch, one, Path(scratch))
@@ -137,14 +144,27 @@ def _project(folder: Path, patch: str, python: str, run: bool) -> Report:
     return check_project(folder, facts_of(folder), patch, interpreter)
 
 
+def parity_of(folder: Path) -> str:
+    """Say how a project's certificate stands: valid, stale and why, not certified, or changed by hand; "" for none."""
+    from trilho.adopt.parity.certificate import FILE, verify
+
+    if not (folder / FILE).exists():
+        return ""
+    try:
+        return str(verify(folder))
+    except (TrilhoError, KeyError, TypeError) as error:
+        return error.fact if isinstance(error, TrilhoError) else f"{FILE} is no certificate"
+
+
 def facts_of(folder: Path) -> Facts:
     """Read what a project's journal says was done; nothing where there is none."""
     from trilho.adopt.doctor.evidence import Facts
     from trilho.project import Project
 
     project = Project.open(folder)
+    parity = parity_of(folder)
     if not (project.home / "journal.sqlite").exists():
-        return Facts()
+        return Facts(parity=parity)
     model = project.reader.model(project.name)
     records = [record for record in project.journal.read_from() if record.subject == project.name]
     counts: dict[str, int] = {}
@@ -154,6 +174,7 @@ def facts_of(folder: Path) -> Facts:
     readings = project.readings() if (project.home / "watch.sqlite").exists() else []
     judged = [reading for reading in readings if reading.value is not None]
     return Facts(
+        parity=parity,
         versions=len(model.versions),
         runs=sum(run.state == "succeeded" for run in model.runs.values()),
         contracts=counts.get("ContractChecked", 0),

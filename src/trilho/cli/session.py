@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +86,7 @@ class Session:
         """Make a command of ours copyable from where the person stands, with the same -C."""
         if self.folder is None or not text.startswith("trilho") or text.startswith("trilho -C"):
             return text
-        return f"trilho -C {self.folder}{text.removeprefix('trilho')}"
+        return f"trilho -C {shlex.quote(str(self.folder))}{text.removeprefix('trilho')}"
 
     def agreed(self, plan: Sequence[str], *, yes: bool, dry_run: bool, lasting: bool = False) -> bool:
         """Show a plan and ask on a terminal; say whether it may be carried out.

@@ -25,6 +25,13 @@ def there(name):
 sys.path.insert(0, sys.argv[1])
 print(json.dumps([list(sys.version_info[:3]), sys.prefix, [n for n in sys.argv[2:] if not there(n)]]))
 """
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml", "bs4": "beautifulsoup4",
+    "imblearn": "imbalanced-learn", "skimage": "scikit-image", "dotenv": "python-dotenv", "umap": "umap-learn",
+    "dateutil": "python-dateutil", "google.cloud.bigquery": "google-cloud-bigquery",
+    "google.cloud.storage": "google-cloud-storage",
+}  # fmt: skip
+"""What pip calls them, where it is not the module's name."""
 NEVER_THERE = {"IPython", "google.colab", "ipywidgets"}
 
 
@@ -123,9 +130,10 @@ def _checked(path: str, source: str, modules: Sequence[str], notebook: Path) -> 
     if version < OLDEST:
         raise UsageError(f"{path} is Python {shown}; 3.8 or newer is needed", hint="name another with --python")
     if missing:
+        wanted = " ".join(DISTRIBUTIONS.get(name, name) for name in missing)
         raise UsageError(
             f"{notebook.name} imports {', '.join(missing)}, which {path} does not have",
-            hint=f"{path} -m pip install {' '.join(missing)}, or name another with --python",
+            hint=f"{path} -m pip install {wanted}, or name another with --python",
         )
     return Interpreter(path, shown, source)
 

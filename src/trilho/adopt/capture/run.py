@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trilho.adopt.trace import Trace, load_trace
 from trilho.errors import TrilhoError, UsageError
 
 KERNEL = Path(__file__).parent / "kernel" / "start.py"
+MARK = "TRILHO_ADOPT"  # in the environment of what the notebook starts
 TAIL_BYTES = 2000
 POLL_SECONDS = 0.5
 ENFORCE = True  # by Landlock, where the system has it
@@ -33,6 +34,7 @@ class Progress:
     of: int  # cells
     seconds: float  # since the start
     what: str  # the first line of what it does, or what it found
+    note: bool = False  # whether it found something
 
 
 def capture(
@@ -72,15 +74,15 @@ def capture(
     try:
         late = not run.follow(kernel, events, timeout_seconds)
     finally:
-        _end(kernel)
+        _end(kernel, scratch)
         os.close(held)
         os.close(events)
     if late:
         raise TrilhoError(f"the notebook ran longer than {timeout_seconds:g} s; it was in {run.place}",
-                          hint="give it more time; it goes on from its last checkpoint")  # fmt: skip
+                          hint="give it more time with --timeout; it goes on from the last checkpoint")  # fmt: skip
     if not run.ended or not (scratch / "trace.json").exists():
         raise TrilhoError(f"the notebook's kernel {_fate(kernel.returncode)} in {run.place}: {_tail(scratch)}",
-                          hint=f"run the notebook with {interpreter.python} and less data, or more memory")  # fmt: skip
+                          hint=_advice(kernel.returncode, interpreter))  # fmt: skip
     return load_trace(scratch)
 
 
@@ -92,6 +94,7 @@ class Following:
         self.sources = {statement.id: statement.source for statement in notebook.statements}
         self.cells = len(notebook.cells)
         self.place = "its start"
+        self.now: Progress | None = None
         self.cell = 0
         self.ended = False
         self.started = time.monotonic()
@@ -108,6 +111,7 @@ class Following:
                 if not selector.select(0 if dead else POLL_SECONDS):
                     if dead:
                         return True
+                    self._still()
                     continue
                 block = os.read(events, 1 << 16)
                 if not block:
@@ -117,15 +121,21 @@ class Following:
                     self._take(json.loads(line))
         return True
 
+    def _still(self) -> None:
+        """Say again where it is, for who shows what takes long."""
+        if self.now is not None:
+            self.progress(replace(self.now, seconds=time.monotonic() - self.started))
+
     def _take(self, told: dict[str, Any]) -> None:
         kind, seconds = told["kind"], time.monotonic() - self.started
         if kind == "statement":
             self.cell, self.place = told["cell"], f"cell {told['cell']}, line {told['line']}"
             what = self.sources[told["id"]].strip().splitlines()
             code = [line for line in what if not line.lstrip().startswith("#")]
-            self.progress(Progress(told["cell"], self.cells, seconds, (code or what)[0]))
+            self.now = Progress(told["cell"], self.cells, seconds, (code or what)[0])
+            self.progress(self.now)
         elif kind == "note":
-            self.progress(Progress(self.cell, self.cells, seconds, told["text"]))
+            self.progress(Progress(self.cell, self.cells, seconds, told["text"], note=True))
         elif kind == "end":
             self.ended = True
 
@@ -160,15 +170,26 @@ def _environment(scratch: Path) -> dict[str, str]:
     return {
         **own, "TMPDIR": temporary, "TMP": temporary, "TEMP": temporary, "JOBLIB_TEMP_FOLDER": temporary,
         "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(scratch / "tmp" / "matplotlib"),
-        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
+        MARK: str(scratch), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
 
 
-def _end(kernel: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the kernel and of the processes it started."""
+def _end(kernel: subprocess.Popen[bytes], scratch: Path) -> None:
+    """Kill what is left of the kernel and of the processes it started, those that left its group included."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(kernel.pid, signal.SIGKILL)
     kernel.wait()
+    mark = os.fsencode(f"{MARK}={scratch}") + b"\0"
+    for folder in Path("/proc").glob("[0-9]*"):  # where there is none, the group has to do
+        with contextlib.suppress(OSError):
+            if mark in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+def _advice(code: int, interpreter: Interpreter) -> str:
+    if code in (-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
+        return f"run the notebook with {interpreter.python} and less data, or more memory"
+    return "let the cell raise an exception, or leave it out: a notebook that is adopted runs to its last cell"
 
 
 def _fate(code: int) -> str:

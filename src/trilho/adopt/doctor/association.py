@@ -24,7 +24,8 @@ def telling(fit: Fit, scratch: Path) -> Iterator[tuple[str, str]]:
     if y is None or len(y) < FEWEST or len(set(y.tolist())) < 2:
         return
     for name, values in columns.items():
-        if len(values) != len(y) or name == "__index__":
+        named = f"{fit.X.source}[{name!r}]" == fit.y.source  # a formula takes what it names out of the table
+        if len(values) != len(y) or name == "__index__" or (named and fit.function.startswith("statsmodels.")):
             continue
         share = association(values, y)
         if share >= ALMOST:

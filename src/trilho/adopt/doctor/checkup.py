@@ -17,6 +17,7 @@ from trilho.adopt.doctor.readiness import readiness
 from trilho.adopt.doctor.report import Fix, Report
 from trilho.adopt.doctor.subject import Subject, of_notebook, of_project
 from trilho.adopt.notebook import Notebook, read_notebook
+from trilho.adopt.plan import Finding
 from trilho.adopt.trace import Trace
 from trilho.config import FILE, Settings, load_settings
 from trilho.errors import TrilhoError, UsageError
@@ -60,11 +61,21 @@ def check_project(folder: Path, facts: Facts, patch_file: str = "", python: Path
 
 
 def _report(subject: Subject, path: str, facts: Facts, notebook: Subject | None, fix: Fix | None) -> Report:
-    findings = tuple(examine(subject))
+    findings = (*_certificate(facts), *examine(subject))
     evidence = Evidence(subject, findings, facts)
     return Report(
         path, subject.kind, findings, readiness(evidence), tuple(ledger(subject, notebook)), fitness(subject), fix
     )
+
+
+def _certificate(facts: Facts) -> list[Finding]:
+    """Say that a project's certificate does not hold for it as it is."""
+    if facts.parity in ("", "valid"):
+        return []
+    said = "was not given" if facts.parity == "not certified" else f"does not count: {facts.parity}"
+    fix = "adopt the notebook again, or say in the README what was changed since, and why"
+    return [Finding("certificate", None, None, f"the parity certificate {said}",
+                    "warning", fix, "parity.json")]  # fmt: skip
 
 
 def _fix(subject: Subject, patch_file: str, run: Run | None) -> Fix:

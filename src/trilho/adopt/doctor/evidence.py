@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ class Facts:
     retrainings: int = 0
     lead_times: int = 0  # versions of which commit and first answer are both known
     log: bool = False  # whether predictions are logged
+    parity: str = ""  # how the certificate stands: "valid", or what it is instead
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,10 @@ class Evidence:
         """What it says of its packages."""
         return read_requirements(self.folder)
 
-    @cached_property
-    def certificate(self) -> dict[str, Any]:
-        """The parity certificate's own part; {} where there is none."""
-        try:
-            data = json.loads((self.folder / "parity.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        parity = data.get("parity") if isinstance(data, dict) else None
-        return parity if isinstance(parity, dict) else {}
+    @property
+    def certified(self) -> bool:
+        """Whether there is a parity certificate, given, and about the code and the data as they are."""
+        return self.facts.parity == "valid"
 
     def has(self, *patterns: str) -> str:
         """Give the first file that is there, "" where none is."""

@@ -155,7 +155,7 @@ COST = r"feature_cost|cost of (the |each |a )?feature|custo d[ae]s? feature|byte
 
 
 def _reproducible(e: Evidence) -> str:
-    if e.certificate.get("certified") is True:
+    if e.certified:
         return "the parity certificate fitted the model again and got the same predictions"
     if e.tests_run and re.search(TWICE, e.tests, re.IGNORECASE):
         return "a test trains twice and compares"
@@ -225,7 +225,7 @@ def _invariants(e: Evidence) -> str:
 
 
 def _same_features(e: Evidence) -> str:
-    http = e.certificate.get("certified") is True
+    http = e.certified
     return "the certificate compares the endpoint's answers with the notebook's, row by row" if http else ""
 
 

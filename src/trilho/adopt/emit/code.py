@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from trilho.adopt.emit.describing import described
 from trilho.adopt.emit.naming import cells_phrase, changed_parameter, docstring, free_names, indent
 from trilho.adopt.plan import Function, Part
 
@@ -22,20 +23,23 @@ DOCS = {
 }
 
 
-def function_text(function: Function, method: bool = False) -> str:
-    """Write a function."""
+def function_text(function: Function, method: bool = False, changing: Collection[str] = ()) -> str:
+    """Write a function; `changing` names functions that change the table that they are given."""
     names = [f"{name}: {kind}" if kind else name for name, kind in function.parameters]
     parameters = ", ".join(["self", *names] if method else names)
     arrow = f" -> {function.returns_type}" if function.returns_type else ""
-    doc = docstring(function.doc or DOCS.get(function.name, ""), cells_phrase(function.cells), "    ")
-    lines = [doc] if doc != '""""""' else []
-    lines.append(body_text(function))
+    said = (
+        function.doc
+        or DOCS.get(function.name.rstrip("_"))
+        or described(function.name, [n for n, _ in function.parameters])
+    )
+    lines = [docstring(said, cells_phrase(function.cells), "    "), body_text(function, changing)]
     return f"def {function.name}({parameters}){arrow}:\n" + indent("\n".join(lines))
 
 
-def body_text(function: Function) -> str:
+def body_text(function: Function, changing: Collection[str] = ()) -> str:
     """Write a function's body."""
-    parts = guarded(function)
+    parts = guarded(function, changing)
     body = joined(parts)
     ended = function.returns
     if ended and ended.isidentifier():
@@ -47,12 +51,12 @@ def body_text(function: Function) -> str:
     return body or "pass"
 
 
-def guarded(function: Function) -> tuple[Part, ...]:
-    """Copy a table that a function would change under its caller's hands."""
+def guarded(function: Function, changing: Collection[str] = ()) -> tuple[Part, ...]:
+    """Copy a table that a function, or one that it calls, would change under its caller's hands."""
     parts = function.parts
     for name, kind in function.parameters:
         body = joined(parts)
-        if kind in ("pd.DataFrame", "pd.Series") and body and changed_parameter(name, body):
+        if kind in ("pd.DataFrame", "pd.Series") and body and changed_parameter(name, body, changing):
             first = parts[0]
             parts = (replace(first, source=f"{name} = {name}.copy()"), *parts)
     return parts

@@ -89,16 +89,23 @@ def _request(project: Path, plan: Plan, choice: Choice, trace: Trace, scratch: P
         "needed": list(plan.columns) if plan.columns is not None else list(read.value.columns or []),
         "personal": [name for name in read.value.columns or [] if is_personal_name(name)],
         "build": "" if build is None else "build(df)" if len(build.parameters) == 1 else "build(df, state)",
-        "X": fit.X.value.file if fit is not None and fit.X is not None else "",
-        "predictions": kept.file if kept is not None else "",
+        "X": fit.X.value.file if fit is not None and fit.X is not None and not plan.unlike_fit else "",
+        "predictions": kept.file if kept is not None and not plan.unlike_fit else "",
         "positions": kept.positions if kept is not None and kept.read in (None, choice.main_read) else "",
         "column": _column(choice, shipped.classes if shipped is not None else None),
         "object": shipped.file if shipped is not None and plan.predict is None else "",
         "processed": plan.predict is not None or bool(choice.target.transform),
-        "batch_only": bool(choice.lags),
+        "form": plan.form, "batch_only": bool(choice.lags),
+        "past": _past(plan, choice),
         "state": list(plan.state), "literals": _literals(plan, choice, trace),
 
     }  # fmt: skip
+
+
+def _past(plan: Plan, choice: Choice) -> dict[str, Any] | None:
+    if plan.past is None:
+        return None
+    return {"entity": list(plan.past.entity), "rows": plan.past.rows, "time": choice.time}
 
 
 def _kept(choice: Choice, trace: Trace) -> Golden | None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from trilho.adopt.emit.describing import head_end
 from trilho.adopt.notebook import Notebook
 from trilho.adopt.trace import Span, Trace, Value
 
 KINDS = {"frame": "pd.DataFrame", "series": "pd.Series", "array": "np.ndarray", "text": "str"}
-SCALARS = {"builtins.int": "int", "builtins.float": "float", "builtins.bool": "bool", "numpy.float64": "float"}
+SCALARS = {"builtins.int": "int", "builtins.float": "float", "builtins.bool": "bool", "numpy.float64": "float",
+           "numpy.int64": "int", "numpy.bool": "bool", "numpy.bool_": "bool", "int": "int", "float": "float",
+           "bool": "bool"}  # fmt: skip
+GUARDS = {"str", "float", "int", "isna", "isnull", "notna", "notnull", "isnan", "isinstance"}  # anything is given
+MOST = 2  # types in one hint
 Seen = dict[str, set[str]]  # parameter, or "return" -> hints
 
 
@@ -34,14 +39,82 @@ def hints_seen(notebook: Notebook, trace: Trace) -> dict[str, Seen]:
                 found[function.name][name].add(_hint(known))
             found[function.name]["return"].add(_hint(seen.get((statement.cell, _span(call)))))
         values |= ran.values
+    for statement in notebook.statements:
+        if isinstance(statement.node, ast.FunctionDef):
+            _add_inside(found[statement.node.name], statement.node, _seen_in(trace, statement.cell))
     return found
 
 
+def _seen_in(trace: Trace, cell: int) -> dict[Span, set[str]]:
+    """Give the hints of what was seen of a cell's expressions."""
+    found: dict[Span, set[str]] = defaultdict(set)
+    for ran in trace.statements:
+        for expression in ran.expressions:
+            if expression.cell == cell:
+                found[tuple(expression.span)].add(_hint(expression.value))  # type: ignore[index]
+    return found
+
+
+def _add_inside(known: Seen, function: ast.FunctionDef, seen: Mapping[Span, set[str]]) -> None:
+    """Add what its own code was seen to hold, for a function that is called by others: `rows.apply(f)`."""
+    own = list(_own_nodes(function))
+    for argument, default in _parameters(function):
+        hints = known[argument.arg] - {""}
+        if hints:
+            known[argument.arg] = hints
+            continue
+        if default is not None:
+            known[argument.arg] |= _of_constant(default)
+        first = _first_read(own, argument.arg)
+        known[argument.arg] |= seen.get(_span(first), set()) if first is not None else set()
+    if not known["return"] - {""}:
+        for node in own:
+            if isinstance(node, ast.Return) and node.value is not None:
+                known["return"] |= _of_constant(node.value) or seen.get(_span(node.value), {""})
+
+
+def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Give the nodes of a function's body, those of functions inside it apart."""
+    queue: list[ast.AST] = list(function.body)
+    while queue:
+        node = queue.pop(0)
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            queue[:0] = ast.iter_child_nodes(node)
+
+
+def _first_read(nodes: Iterable[ast.AST], name: str) -> ast.Name | None:
+    """Find where a parameter is first read, None where it is made another value before, or may be anything."""
+    nodes = list(nodes)
+    for node in nodes:
+        if isinstance(node, ast.Call) and any(isinstance(a, ast.Name) and a.id == name for a in node.args):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in GUARDS:
+                return None
+    found = [node for node in nodes if isinstance(node, ast.Name) and node.id == name]
+    first = min(found, key=lambda node: (node.lineno, isinstance(node.ctx, ast.Store), node.col_offset), default=None)
+    return first if first is not None and isinstance(first.ctx, ast.Load) else None
+
+
+def _of_constant(node: ast.expr) -> set[str]:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float, bool, str):
+        return {type(node.value).__name__}
+    return set()
+
+
+def _parameters(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    given = function.args
+    plain = [*given.posonlyargs, *given.args]
+    missing: list[ast.expr | None] = [None] * (len(plain) - len(given.defaults))
+    yield from zip(plain, [*missing, *given.defaults], strict=True)
+    yield from zip(given.kwonlyargs, given.kw_defaults, strict=True)
+
+
 def with_hints(source: str, seen: Mapping[str, Seen]) -> str:
-    """Annotate a function that has no hints of its own, where every call agrees; the state's is known anyway.
+    """Annotate a function that has no hints of its own with what was seen; Any where that is nothing, or too much.
 
     >>> print(with_hints("def f(d, k, state):\\n    return d", {"f": {"d": {"pd.DataFrame"}, "k": {"int", "str"}}}))
-    def f(d: pd.DataFrame, k, state: State):
+    def f(d: pd.DataFrame, k: int | str, state: State) -> Any:
         return d
     """
     tree = ast.parse(source)
@@ -50,28 +123,27 @@ def with_hints(source: str, seen: Mapping[str, Seen]) -> str:
         return source
     known = seen.get(node.name, {})
     edits: list[tuple[int, int, str]] = []
-    for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+    for argument, default in _parameters(node):
         hint = "State" if argument.arg == "state" else _agreed(known.get(argument.arg, set()))
-        if hint and argument.annotation is None:
+        if isinstance(default, ast.Constant) and default.value is None:
+            hint = hint if hint == "Any" else f"{hint} | None"
+        if argument.annotation is None:
             edits.append((argument.end_lineno or 0, argument.end_col_offset or 0, f": {hint}"))
-    given_back = _agreed(known.get("return", set()))
-    colon = _colon(source, node) if given_back else None
-    if colon is not None:
-        edits.append((*colon, f" -> {given_back}"))
+    line, column = head_end(source, node)
+    before = source.splitlines()[line - 1][:column]
+    edits.append((line, len(before.encode()), f" -> {_returned(node, known)}"))
     lines = [line.encode() for line in source.splitlines()]
     for line, column, text in sorted(edits, reverse=True):
         lines[line - 1] = lines[line - 1][:column] + text.encode() + lines[line - 1][column:]
     return "\n".join(line.decode() for line in lines)
 
 
-def _colon(source: str, node: ast.FunctionDef) -> tuple[int, int] | None:
-    """Find the colon that ends a function's head, where it ends its line."""
-    lines = source.splitlines()
-    for number in range(node.lineno, node.body[0].lineno + 1):
-        line = lines[number - 1].split("#")[0].rstrip()
-        if line.endswith("):"):
-            return number, len(line[:-1].encode())
-    return None
+def _returned(node: ast.FunctionDef, known: Mapping[str, set[str]]) -> str:
+    own = list(_own_nodes(node))
+    if any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in own):
+        return "Any"
+    given = [inner for inner in own if isinstance(inner, ast.Return) and inner.value is not None]
+    return _agreed(known.get("return", set())) if given else "None"
 
 
 def _calls(node: ast.stmt, functions: Mapping[str, ast.FunctionDef]) -> Iterator[ast.Call]:
@@ -98,4 +170,10 @@ def _hint(value: Value | None) -> str:
 
 
 def _agreed(hints: set[str]) -> str:
-    return next(iter(hints)) if len(hints) == 1 else ""
+    """Write several hints as one, "Any" where one of them is not known.
+
+    >>> _agreed({"int", "float"}), _agreed({"int", "str"}), _agreed({"int", ""})
+    ('float', 'int | str', 'Any')
+    """
+    hints = hints - {"int"} if hints == {"int", "float"} else hints
+    return " | ".join(sorted(hints)) if hints and "" not in hints and len(hints) <= MOST else "Any"

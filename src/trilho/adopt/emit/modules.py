@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trilho.adopt.emit.code import function_text, reads
-from trilho.adopt.emit.naming import bound_names, cells_phrase, docstring, free_names, renamed
+from trilho.adopt.emit.naming import bound_names, cells_phrase, changed_parameter, docstring, free_names, renamed
 from trilho.adopt.emit.scoring import decide_text, has_model, model_text, predict_text
 from trilho.adopt.emit.typing import STANDARD, hint_of, is_annotation
 from trilho.adopt.plan import Choice, Function, Lookup, Part, Plan
@@ -116,7 +116,8 @@ def _drafts(plan: Plan, choice: Choice, trace: Trace) -> dict[str, Module]:
     load.blocks += _tables(plan.lookups, trace)
     load.blocks += _loading(plan, choice, trace)
     if "features" in modules:
-        modules["features"].blocks += map(function_text, plan.features)
+        changing = _changing(plan)
+        modules["features"].blocks += [function_text(function, changing=changing) for function in plan.features]
     else:
         load.blocks[-1:-1] = map(function_text, plan.features)
     if has_model(plan):
@@ -133,6 +134,18 @@ def _drafts(plan: Plan, choice: Choice, trace: Trace) -> dict[str, Module]:
     if any("State" in free_names(module.body) for module in modules.values()):
         modules["state"] = Module("state", [])
     return {name: modules[name] for name in ORDER if name in modules}
+
+
+def _changing(plan: Plan) -> set[str]:
+    """Name the notebook's functions that change the table that they are given."""
+    found: set[str] = set()
+    for part in (part for parts in plan.definitions.values() for part in parts):
+        node = ast.parse(part.source).body[-1]
+        if isinstance(node, ast.FunctionDef) and node.args.args:
+            body = "\n".join(ast.unparse(statement) for statement in node.body)
+            if any(changed_parameter(argument.arg, body) for argument in node.args.args):
+                found.add(node.name)
+    return found
 
 
 def _done(function: Function) -> Function:
@@ -187,9 +200,37 @@ def _items(plan: Plan, own: Mapping[int, str], module: str) -> list[str]:
         constants += [part for parts in plan.constants.values() for part in parts if own[id(part)] == "features"]
         definitions += [part for parts in plan.definitions.values() for part in parts if own[id(part)] == "features"]
     early, late = _by_need(constants, definitions)
-    blocks = ["\n".join(part.source.strip("\n") for part in early)] if early else []
-    blocks += [part.source.strip("\n") for part in sorted(definitions, key=lambda part: part.statement)]
-    return blocks + (["\n".join(part.source.strip("\n") for part in late)] if late else [])
+    blocks = [_lines(early)] if early else []
+    for part in sorted(definitions, key=lambda part: part.statement):
+        if late and _read_at_once(part.source) & {name for one in late for name in bound_names(one.source)}:
+            first = [one for one in late if one.statement < part.statement]
+            blocks += [_lines(first)] if first else []
+            late = [one for one in late if one not in first]
+        blocks.append(part.source.strip("\n"))
+    return blocks + ([_lines(late)] if late else [])
+
+
+def _lines(parts: list[Part]) -> str:
+    return "\n".join(part.source.strip("\n") for part in parts)
+
+
+def _read_at_once(source: str) -> set[str]:
+    """Give the names that a definition reads when it is made: defaults, decorators, bases, a class's own values.
+
+    >>> sorted(_read_at_once("def f(x, n=LIMIT):\\n    return x + K"))
+    ['LIMIT']
+    """
+    found: set[str] = set()
+    waiting: list[ast.AST] = [*ast.parse(source).body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += [*node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+            waiting += getattr(node, "decorator_list", [])
+        else:
+            found |= {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) else set()
+            waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def _by_need(constants: list[Part], definitions: list[Part]) -> tuple[list[Part], list[Part]]:
@@ -264,6 +305,8 @@ def kept_columns(plan: Plan, choice: Choice, trace: Trace) -> list[str] | None:
 
 def _evaluation(plan: Plan, choice: Choice) -> str:
     target = choice.target.column
+    if plan.prepared:
+        return 'if __name__ == "__main__":\n    print(evaluate(Path(sys.argv[1])))'
     return f"""if __name__ == "__main__":
     table = load(Path(sys.argv[1]))
     print(evaluate(table.drop(columns={target!r}), table[{target!r}]))"""

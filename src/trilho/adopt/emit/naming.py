@@ -9,7 +9,7 @@ import re
 import symtable
 import textwrap
 import tokenize
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 BUILTINS = {*dir(builtins), "__name__", "__file__", "__doc__"}
 LITERALS = (tokenize.STRING, *(getattr(tokenize, name) for name in ("FSTRING_START",) if hasattr(tokenize, name)))
@@ -42,24 +42,39 @@ def _read_globally(table: symtable.SymbolTable) -> set[str]:
     return found.union(*(_read_globally(child) for child in table.get_children()))
 
 
-def changed_parameter(name: str, source: str) -> bool:
+def changed_parameter(name: str, source: str, changing: Collection[str] = ()) -> bool:
     """Say whether a body changes the object that a parameter holds before it binds the name anew.
+
+    `changing` names functions that change what they are given.
 
     >>> changed_parameter("df", "df['x'] = 1"), changed_parameter("df", "df = df.copy()\\ndf['x'] = 1")
     (True, False)
     """
     for statement in ast.parse(source).body:
         for node in ast.walk(statement):
+            if isinstance(node, ast.For) and _holds(node.iter, name):
+                body = "\n".join(map(ast.unparse, node.body))
+                if isinstance(node.target, ast.Name) and changed_parameter(node.target.id, body, changing):
+                    return True
             if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
                 if _root(node) == name:
                     return True
-            elif isinstance(node, ast.Call) and _in_place(node) and _root(node.func) == name:
-                return True
+            elif isinstance(node, ast.Call):
+                given = _root(node.func) in changing and name in map(_root, node.args)
+                if given or (_in_place(node) and _root(node.func) == name):
+                    return True
         if isinstance(statement, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in statement.targets
+            isinstance(t, ast.Name) and t.id == name
+            for target in statement.targets
+            for t in (target.elts if isinstance(target, ast.Tuple | ast.List) else [target])
         ):
             return False
     return False
+
+
+def _holds(node: ast.expr, name: str) -> bool:
+    """Say whether a list that is written out has a name in it."""
+    return isinstance(node, ast.List | ast.Tuple) and any(isinstance(e, ast.Name) and e.id == name for e in node.elts)
 
 
 def _in_place(call: ast.Call) -> bool:

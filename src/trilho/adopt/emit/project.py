@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trilho.adopt.emit.contract import contract_text, personal_columns
+from trilho.adopt.emit.describing import documented
 from trilho.adopt.emit.golden import Observed, observe
 from trilho.adopt.emit.hints import hints_seen, with_hints
 from trilho.adopt.emit.lock import live_modules, lock_text, needed
 from trilho.adopt.emit.modules import annotated, table_file, write_modules
 from trilho.adopt.emit.polish import polish
+from trilho.adopt.emit.queries import find_queries, held, query_files
 from trilho.adopt.emit.settings import settings_text
 from trilho.adopt.emit.story import story, summary_of, title_of
 from trilho.adopt.emit.tests import golden_text, write_tests
@@ -60,9 +62,15 @@ def emit(
     source = data_path(choice, trace)
     observed = _observed(plan, choice, trace, scratch, code, copies, copies[source])
     facts = observed.facts
+    if facts["past"]["problem"]:
+        raise TrilhoError(f"past rows cannot be looked up: {facts['past']['problem']}",
+                          hint="keep the lags to rows of one entity that are strictly earlier")  # fmt: skip
     personal = personal_columns(facts["columns"])
     tests = {f"tests/{file}": text for file, text in write_tests(plan, choice, facts, source).items()}
-    texts = polish({**code, **tests})  # together: what is first-party is told by the folder
+    kept = {one.read: f"src/{plan.package}/tables/{table_file(one, _read(trace, one.read))}" for one in plan.lookups}
+    queries = find_queries(plan, choice, trace, source, kept)
+    asked = query_files(queries, notebook, trace)
+    texts = polish({**code, **tests, **asked})  # together: what is first-party is told by the folder
     texts["tests/golden/golden.json"] = golden_text(choice, facts, loaded_types(plan, choice, trace))
     texts["contract.toml"] = contract_text(facts, choice)
     texts["trilho.toml"] = settings_text(name, plan, choice, source, facts, personal, python)
@@ -70,7 +78,8 @@ def emit(
     texts["requirements.lock"] = lock_text(wanted, facts["versions"])
     return Emitted(
         texts, {f"tests/golden/{file}": content for file, content in observed.tables.items()}, copies,
-        summary_of(notebook, choice), story(plan, choice, trace, notebook), _held(code, plan.package),
+        summary_of(notebook, choice), story(plan, choice, trace, notebook),
+        (*_held(code, plan.package), *held(queries)),
         (*wanted, "pytest"), tuple(personal), tuple(_findings(choice, observed, personal)),
     )  # fmt: skip
 
@@ -79,7 +88,7 @@ def write_code(plan: Plan, choice: Choice, trace: Trace, notebook: Notebook) -> 
     """Give the package's modules by their paths, formatted."""
     seen = hints_seen(notebook, trace)
     own = {
-        name: tuple(replace(p, source=with_hints(p.source, seen)) for p in parts)
+        name: tuple(replace(p, source=documented(with_hints(p.source, seen), p.cell)) for p in parts)
         for name, parts in plan.definitions.items()
     }
     modules = write_modules(
@@ -106,7 +115,8 @@ def loaded_types(plan: Plan, choice: Choice, trace: Trace) -> dict[str, str]:
         value = statement.values.get(plan.load.returns)
         if statement.id == last and value is not None and value.columns and value.dtypes:
             types = dict(zip(value.columns, value.dtypes, strict=True))
-            return {column: kind for column, kind in types.items() if column != choice.target.column}
+            own = (choice.target.column, choice.time)
+            return {column: kind for column, kind in types.items() if column not in own}
     return {}
 
 
@@ -154,6 +164,10 @@ def _observed(
                 (folder / file).symlink_to(source.resolve())
         wanted = needed(live_modules(code, plan.package), trace)
         return observe(folder, plan, choice, trace, scratch.resolve(), data.resolve(), wanted)
+
+
+def _read(trace: Trace, id_: int) -> Read:
+    return next(read for read in trace.reads if read.id == id_)
 
 
 def _held(code: Mapping[str, str], package: str) -> tuple[tuple[str, str], ...]:

@@ -29,7 +29,8 @@ def model_text(plan: Plan, choice: Choice) -> str:
     assert plan.predict is not None
     held = model_fields(plan)
     what = "The fitted model and the state that its features need" if plan.state else "The fitted model"
-    lines = ["@dataclass(frozen=True)", "class Model:", indent(docstring(f"{what}: it is asked with raw rows"))]
+    rows_told = "raw rows after their past, true values included" if plan.past is not None else "raw rows"
+    lines = ["@dataclass(frozen=True)", "class Model:", indent(docstring(f"{what}: it is asked with {rows_told}"))]
     lines += ["", *(f"    {name}: {kind}" for name, kind in held), ""]
     score = _method(plan.predict, tuple(name for name, _ in held))
     rows = plan.predict.parameters[-1][0]
@@ -66,16 +67,18 @@ def predict_text(plan: Plan, choice: Choice) -> list[str]:
     call = f"model.predict_proba({asked})[:, 1]" if choice.task == "classification" else f"model.predict({asked})"
     doc = docstring(f"Give {SCORES[choice.task]} for each raw row")
     predict = f"def predict(model: {kind}, rows: pd.DataFrame) -> np.ndarray:\n    {doc}\n    return {call}"
+    loaded = "load(given.rows)" + ("" if plan.past is not None else f".drop(columns={choice.target.column!r})")
+    held = "raw rows, the past ones with their true values" if plan.past is not None else "raw rows"
     command = f"python -m {plan.package}.predict"
     main = f'''def main() -> None:
-    """Predict a file of raw rows."""
+    """Predict a file of {held}."""
     parser = argparse.ArgumentParser(prog="{command}", description=main.__doc__)
     parser.add_argument("model", type=Path, help="a fitted model, pickled")
     parser.add_argument("rows", type=Path, help="a file of the form that load reads")
     parser.add_argument("out", type=Path, help="the CSV file to write")
     given = parser.parse_args()
     model = pickle.loads(given.model.read_bytes())
-    rows = load(given.rows).drop(columns={choice.target.column!r})
+    rows = {loaded}
     pd.DataFrame({{"prediction": predict(model, rows)}}).to_csv(given.out, index=False)'''
     return [predict, main, 'if __name__ == "__main__":\n    main()']
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from trilho.adopt.emit.contract import text
-from trilho.adopt.plan import Choice, Plan
+from trilho.adopt.plan import Choice, Lookback, Plan
 
 GATES = {"mae": "mae", "mean_absolute_error": "mae", "rmse": "rmse", "root_mean_squared_error": "rmse",
          "roc_auc": "roc_auc", "roc_auc_score": "roc_auc", "auc": "roc_auc", "brier": "brier",
@@ -49,10 +49,20 @@ def settings_text(
     gate = GATES.get(choice.metrics[0].name) if choice.metrics else None
     if gate in FITTING[choice.task]:
         lines += ["", "[gate]", f"metric = {text(gate)}  # the notebook's own, in cell {choice.metrics[0].cell}"]
-    if choice.lags:
+    if plan.past is not None:
+        lines += ["", *_history(plan.past, facts["past"]["rows"], choice)]
+    elif choice.lags:
         lines += ["", "[serve]", f"batch_only = true  # {choice.lags[0].method} looks at past rows, in cell "
                   f"{choice.lags[0].cell}"]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _history(past: Lookback, rows: int, choice: Choice) -> list[str]:
+    """Write which past rows each row is answered after."""
+    lag = choice.lags[0]
+    entity = [f"entity = [{', '.join(map(text, past.entity))}]"] if past.entity else []
+    why = f"as far as the features look back: {lag.method} in cell {lag.cell}"
+    return ["[history]", *entity, f"rows = {rows}  # {why}{', and others' if len(choice.lags) > 1 else ''}"]
 
 
 def holdout(choice: Choice, time: Mapping[str, Any]) -> str:

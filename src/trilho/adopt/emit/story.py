@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from trilho.adopt.emit.naming import cut, listed
 from trilho.adopt.notebook import Notebook
 from trilho.adopt.plan import Choice, Dropped, Plan
+from trilho.adopt.survey import without_secrets
 from trilho.adopt.trace import Trace
 
 FORMS = {
@@ -69,7 +70,11 @@ def _model(plan: Plan, choice: Choice, notebook: Notebook) -> str:
     ]
     if choice.others:
         lines.append(f"Not taken: {listed(f'`{name}`' for name in choice.others)}.")
-    if choice.lags:
+    if plan.past is not None:
+        whose = f" of its {listed(f'`{name}`' for name in plan.past.entity)}" if plan.past.entity else ""
+        lines.append(f"A row is answered after the newest rows{whose} before it, true values among them: the package "
+                     "carries them, a request may bring newer ones (`[history]` in trilho.toml).")  # fmt: skip
+    elif choice.lags:
         columns = listed(dict.fromkeys(f"`{lag.source}` (cell {lag.cell})" for lag in choice.lags))
         lines.append(f"Batch only: {columns} looks at other rows, which a single request does not have.")
     return "\n".join(lines)
@@ -77,7 +82,8 @@ def _model(plan: Plan, choice: Choice, notebook: Notebook) -> str:
 
 def _data(plan: Plan, choice: Choice, trace: Trace) -> str:
     read = next(read for read in trace.reads if read.id == choice.main_read)
-    lines = [f"Read in cell {read.cell} from `{cut(read.query or read.source, 100)}`: {read.value.rows} rows, "
+    source = cut(read.query or without_secrets(read.source), 100)
+    lines = [f"Read in cell {read.cell} from `{source}`: {read.value.rows} rows, "
              f"{len(read.value.columns or [])} columns (sha256 `{read.digest[:16]}`).",
              f"The target is `{choice.target.column}`" + (f", the time `{choice.time}`" if choice.time else "")
              + (f", the key `{choice.key}`" if choice.key else "") + "."]  # fmt: skip
@@ -124,7 +130,8 @@ def _fallback(plan: Plan) -> str:
 
 
 def _findings(plan: Plan, choice: Choice) -> str:
-    found = dict.fromkeys((*plan.findings, *choice.findings))
+    apart = "past-rows" if plan.past is not None else ""  # the plan says what becomes of them
+    found = dict.fromkeys((*plan.findings, *(f for f in choice.findings if f.rule != apart)))
     lines = []
     for finding in found:
         place = "" if finding.cell is None else f" (cell {finding.cell})"

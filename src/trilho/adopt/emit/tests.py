@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trilho.adopt.emit.scoring import has_model
-from trilho.adopt.plan import Choice, Plan
+from trilho.adopt.plan import Choice, Lookback, Plan
 
 TABLES = ("confusion_matrix", "classification_report", "roc_curve", "precision_recall_curve")  # no single number
 HEAD = '''"""What the tests share: the data, a fitted model, and golden/: what the notebook made of them."""
@@ -58,6 +58,12 @@ def sample(rows: pd.DataFrame, golden: dict[str, Any]) -> pd.DataFrame:
 def model(rows: pd.DataFrame, target: pd.Series) -> MODEL_TYPE:
     """Give the model, fitted to the rows that the notebook's was fitted to."""
     FITTED
+'''
+ROWS_FIXTURE = '''    """Give the raw rows without what is predicted."""
+    return table.drop(columns=TARGET_NAME)
+'''
+PAST_ROWS = '''    """Give the raw rows as the past is given: with their true values, in the last column."""
+    return table.drop(columns=TARGET_NAME).assign(TARGET_FLOAT)
 '''
 LOAD = '''"""The project reads the rows that the notebook read."""
 
@@ -220,6 +226,21 @@ def test_a_row_is_predicted_the_same_alone_and_among_others(
         alone = predict(model, sample.iloc[[at]])
         np.testing.assert_allclose(alone, together[at : at + 1], rtol=1e-9, atol=1e-12)
 """
+AFTER_PAST = """
+
+def test_a_row_is_predicted_the_same_after_its_past_and_in_the_table(
+    model: MODEL_TYPE, rows: pd.DataFrame
+) -> None:
+    together = predict(model, rows)
+    known = [at for at in GOLDEN["positions"] if np.isfinite(together[at])]
+    for at in known[-5:]:
+        row = rows.iloc[[at]].assign(TARGET_UNKNOWN)
+        earlier = rows[rows[TIME_NAME] < row[TIME_NAME].iloc[0]]
+        SAME_ENTITY
+        past = earlier.sort_values(TIME_NAME, kind="stable").tail(PAST_COUNT)
+        alone = predict(model, pd.concat([past, row], ignore_index=True))
+        np.testing.assert_allclose(alone[-1], together[at], rtol=1e-9, atol=1e-12)
+"""
 UNSEEN = """
 
 @pytest.mark.parametrize("column", GOLDEN["unseen"])
@@ -251,11 +272,30 @@ def test_the_limit_itself() -> None:
 '''
 
 
+EVALUATE_FILE = '''"""The project's metrics are the notebook's: its experiment, run again from the file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = Path(__file__).parents[1] / DATA_FILE
+
+
+def test_metrics_are_the_notebooks(golden: dict[str, Any]) -> None:
+    found = evaluate(DATA)
+    assert found
+    for name, value in found.items():
+        assert value == pytest.approx(golden["metrics"][name], rel=1e-9)
+'''
+
+
 def write_tests(plan: Plan, choice: Choice, facts: Mapping[str, Any], data: str) -> dict[str, str]:
     """Give the texts of the project's tests, not yet formatted."""
-    names = _names(plan, choice, data, facts["fitted"])
+    names = _names(plan, choice, data, facts)
     imports = [f"from {plan.package}.load import load", f"from {plan.package}.fit import fit"]
-    texts = {"conftest.py": _with(HEAD, names, imports + _built(plan) + _typed(plan))}
+    head = HEAD if plan.past is None else HEAD.replace(ROWS_FIXTURE, PAST_ROWS)
+    texts = {"conftest.py": _with(head, names, imports + _built(plan) + _typed(plan))}
     texts["test_load.py"] = LOAD + (LOAD_WHOLE if facts["digest"] else "")
     if facts["features"]:
         alone = ALONE_FEATURES if facts["alone"] and not choice.lags else ""
@@ -265,9 +305,12 @@ def write_tests(plan: Plan, choice: Choice, facts: Mapping[str, Any], data: str)
     state = STATE.replace("STATE_NAMES", repr(sorted(facts["state"]))) if facts["state"] and has_model(plan) else ""
     texts["test_fit.py"] = _with(FIT + state, names, [*scoring, "import pytest"])
     if choice.metrics and plan.evaluate:
-        texts["test_evaluate.py"] = _with(EVALUATE, names, [f"from {plan.package}.evaluate import evaluate"])
+        texts["test_evaluate.py"] = _with(
+            EVALUATE_FILE if plan.prepared else EVALUATE, names, [f"from {plan.package}.evaluate import evaluate"]
+        )
     parts = [
-        PARITY,
+        PARITY if plan.past is None else PARITY.replace("isfinite(found)", 'isfinite(found[GOLDEN["positions"]])'),
+        AFTER_PAST if plan.past is not None else "",
         ALONE if facts["alone"] else "",
         UNSEEN if facts["unseen"] else "",
         MISSING if facts["missing"] else "",
@@ -295,25 +338,40 @@ def golden_text(choice: Choice, facts: Mapping[str, Any], types: Mapping[str, st
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _names(plan: Plan, choice: Choice, data: str, some: bool) -> dict[str, str]:
+def _names(plan: Plan, choice: Choice, data: str, facts: Mapping[str, Any]) -> dict[str, str]:
     own = has_model(plan)
     stateful = bool(plan.features) and len(plan.features[-1].parameters) > 1
     state = ", model.state" if stateful else ""
     batch = bool(choice.lags)
     scored = "rows" if batch else "sample"
     return {
+        **(_past_names(plan.past, choice, facts["past"]["rows"]) if plan.past is not None else {}),
         "DATA_FILE": " / ".join(repr(part) for part in data.split("/")),
         "TARGET_NAME": repr(choice.target.column),
         "MODEL_TYPE": "Model" if own else plan.estimator_type,
-        "FITTED": _fitting(plan, some),
+        "FITTED": _fitting(plan, facts["fitted"]),
         "ROWS_ARGUMENTS": "rows: pd.DataFrame" + (", model: Model" if stateful else ""),
         "MORE_ARGUMENTS": "sample: pd.DataFrame" + (", model: Model" if stateful else ""),
-        "BUILT_ROWS": f"build(rows{state})",
+        "BUILT_ROWS": f"build(rows{state})" + ("" if plan.past is None else ".loc[rows.index]"),
         "BUILT_SAMPLE": f"build(sample{state})",
         "BUILT_ONE": f"build(one{state})",
         "SCORED_ARGUMENTS": f"model: {'Model' if own else plan.estimator_type}, {scored}: pd.DataFrame",
         "SCORED_ROWS": scored,
         "SCORED": 'predict(model, rows)[golden["positions"]]' if batch else "predict(model, sample)",
+    }
+
+
+def _past_names(past: Lookback, choice: Choice, rows: int) -> dict[str, str]:
+    """Give what the tests say of past rows."""
+    target = choice.target.column
+    return {
+        "TARGET_FLOAT": f"**{{{target!r}: table[{target!r}].astype(float)}}",
+        "TARGET_UNKNOWN": f"**{{{target!r}: float('nan')}}",
+        "TIME_NAME": repr(choice.time),
+        "        SAME_ENTITY\n": "".join(
+            f"        earlier = earlier[earlier[{name!r}] == row[{name!r}].iloc[0]]\n" for name in past.entity
+        ),
+        "PAST_COUNT": str(rows),
     }
 
 

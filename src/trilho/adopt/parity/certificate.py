@@ -79,7 +79,8 @@ class Certificate:
     stages: tuple[Stage, ...]
     metrics: tuple[Measure, ...]
     rows: int
-    """How many rows were compared one by one in every stage from the pipeline on."""
+    """How many rows were compared one by one to the end; of a model of lags all of them over HTTP, the newest in
+    the pipeline and the package too."""
     data_rows: int
     shipped: Model
     evaluated: Model | None
@@ -94,6 +95,9 @@ class Certificate:
     problems: tuple[str, ...] = ()
     """What else stands against it, such as another version of a library."""
     fallback: tuple[Mapping[str, Any], ...] = ()
+    past: Mapping[str, Any] | None = None
+    """For a model of lags that is answered row by row: whose newest past rows ("entity") are looked up, how many
+    ("rows"), by which "time"."""
     lags: tuple[str, ...] = ()
     """What needs other rows than the one that is predicted, as the notebook wrote it."""
     python: str = ""

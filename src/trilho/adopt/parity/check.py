@@ -25,7 +25,7 @@ from trilho.adopt.parity.certificate import (
 from trilho.adopt.parity.endpoint import Answered, ask_endpoint
 from trilho.adopt.parity.equality import compare_numbers
 from trilho.adopt.parity.harness_process import HarnessFailed, run_harness
-from trilho.adopt.parity.request import SAMPLE, TOLERANCE, source_request
+from trilho.adopt.parity.request import SAMPLE, TOLERANCE, numbers_of, source_request
 from trilho.adopt.parity.training import Trained, train_and_pack
 from trilho.adopt.plan import Choice, Plan
 from trilho.adopt.trace import Trace
@@ -127,12 +127,13 @@ class _Check:
         try:
             self.trained = train_and_pack(
                 self.project, self.settings, python=self.python, folder=self.folder, steps=self.request["steps"],
-                metrics=self.found["metrics"], whole=self.request["batch_only"],
+                metrics=self.found["metrics"], whole=self.request["batch_only"], newest=self.newest,
             )  # fmt: skip
         except TrilhoError as error:
             self._uncompared("pipeline", error.line)
             return
-        self._compare("pipeline", [self.trained.predictions.get(row) for row in self._sample().tolist()])
+        asked = self._sample()[: self.newest or None].tolist()
+        self._compare("pipeline", [self.trained.predictions.get(row) for row in asked])
 
     def _package(self) -> None:
         if self.trained is None:
@@ -140,7 +141,8 @@ class _Check:
             return
         self.progress(SAID["package"])
         told = {"folder": str(self.folder), "package": str(self.trained.package), "tolerance": TOLERANCE,
-                "batch_only": self.request["batch_only"]}  # fmt: skip
+                "batch_only": self.request["batch_only"], "newest": self.newest,
+                "target": self.settings.model.target}  # fmt: skip
         try:
             self._keep(Stage(name="package", **self._harness("packaged", told)))
         except HarnessFailed as error:
@@ -153,10 +155,11 @@ class _Check:
             return
         self.progress(SAID["http"])
         rows = json.loads((self.folder / "requests.json").read_text(encoding="utf-8"))
+        pasts = json.loads((self.folder / "pasts.json").read_text(encoding="utf-8")) if self.newest else []
         try:
             answers = ask_endpoint(
                 self.trained.package, self.trained.digest, rows, python=self.python, folder=self.folder,
-                task=self.settings.model.task,
+                task=self.settings.model.task, pasts=pasts,
             )  # fmt: skip
         except (TrilhoError, Answered) as error:
             self._uncompared("http", error.line if isinstance(error, TrilhoError) else str(error))
@@ -168,6 +171,7 @@ class _Check:
 
         expected, positions = np.load(self.folder / "expected.npy"), self._sample()
         given = np.array([np.nan if answer is None else answer for answer in answers], dtype=np.float64)
+        expected, positions = expected[: len(given)], positions[: len(given)]  # of a model of lags, the newest alone
         found = compare_numbers(given, expected, TOLERANCE, positions)
         self._keep(
             Stage(
@@ -181,6 +185,11 @@ class _Check:
             )
         )
 
+    @property
+    def newest(self) -> int:
+        """How many rows of the sample, its first ones, are asked with the past that the package carries; 0 for all."""
+        return int(self.found.get("newest", 0))
+
     def _uncompared(self, name: str, reason: str) -> None:
         self._keep(Stage(name=name, state="not compared", reason=reason))
 
@@ -191,7 +200,7 @@ class _Check:
         if name == "features":
             return self.plan.form != "whole"
         if name == "evaluate":
-            return bool(self.choice.metrics)
+            return bool(numbers_of(self.choice, self.trace))
         return name != "http" or not self.request["batch_only"]
 
     def _sample(self) -> NDArray[np.int64]:
@@ -217,7 +226,9 @@ class _Check:
             notebook=notebook,
             task=choice.task,
             stages=tuple(self.stages[name] for name in STAGES),
-            metrics=tuple(Measure(name=m.name, notebook=m.value, project=measured.get(m.name)) for m in choice.metrics),
+            metrics=tuple(
+                Measure(name=m.name, notebook=m.value, project=measured.get(m.name)) for m in numbers_of(choice, trace)
+            ),
             rows=int(self.found.get("sample", 0)),
             data_rows=self.data_rows,
             shipped=Model(name=choice.shipped_name, cell=_cell(trace, choice.shipped_fit), why=choice.why),
@@ -225,6 +236,7 @@ class _Check:
             enforcement=trace.enforcement,
             form=self.plan.form,
             batch_only=bool(self.request["batch_only"]),
+            past=self.request["past"],
             digests=Digests(
                 notebook=trace.notebook,
                 data=self.seed,
@@ -232,7 +244,11 @@ class _Check:
                 environment=digest_json({"python": trace.version, "libraries": dict(installed)}),
                 model=self.trained.digest if self.trained is not None else "",
             ),
-            sample={"how": HOW, "seed": self.seed, "at_most": SAMPLE},
+            sample={
+                "how": f"the newest {self.newest}, and of the others {HOW}" if self.newest else HOW,
+                "seed": self.seed,
+                "at_most": SAMPLE,
+            },
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             problems=tuple(_problems(trace, installed)),
             fallback=tuple({"variable": f.variable, "cell": f.cell, "reason": f.reason} for f in self.plan.fallback),

@@ -29,25 +29,32 @@ class Answered(Exception):
 
 
 def ask_endpoint(
-    package: Path, digest: str, rows: Sequence[Any], *, python: Path, folder: Path, task: str
-) -> list[float]:
+    package: Path, digest: str, rows: Sequence[Any], *, python: Path, folder: Path, task: str,
+    pasts: Sequence[Any] = (),
+) -> list[float]:  # fmt: skip
     """Serve a package, ask for the rows, the first of them one at a time and the others in batches, and stop.
+
+    `pasts` are those of as many rows at the end, which are asked one at a time, each with its past.
 
     Raises Unreachable for a server that does not come up, Answered for one that refuses a row.
     """
-    batches = [[row] for row in rows[:ALONE]]
-    batches += [list(rows[at : at + TOGETHER]) for at in range(ALONE, len(rows), TOGETHER)]
+    plain = len(rows) - len(pasts)
+    batches = [[row] for row in rows[: min(ALONE, plain)]]
+    batches += [list(rows[at : min(at + TOGETHER, plain)]) for at in range(ALONE, plain, TOGETHER)]
+    requests: list[tuple[list[Any], list[Any]]] = [(batch, []) for batch in batches]
+    requests += [([row], past) for row, past in zip(rows[plain:], pasts, strict=True)]
     found: list[float] = []
     with _served(package, digest, python, folder) as address:
         connection = http.client.HTTPConnection(address[0], address[1], timeout=ANSWER_SECONDS)
         with contextlib.closing(connection):
-            for batch in batches:
-                found += [_number(told, task) for told in _predict(connection, batch, len(found))]
+            for batch, past in requests:
+                found += [_number(told, task) for told in _predict(connection, batch, len(found), past)]
     return found
 
 
-def _predict(connection: http.client.HTTPConnection, rows: Sequence[Any], first: int) -> list[Any]:
-    body = json.dumps({"instances": rows}, ensure_ascii=False).encode()
+def _predict(connection: http.client.HTTPConnection, rows: Sequence[Any], first: int, past: Sequence[Any]) -> list[Any]:
+    parameters = {"parameters": {"past": past}} if past else {}
+    body = json.dumps({"instances": rows, **parameters}, ensure_ascii=False).encode()
     try:
         connection.request("POST", "/predict", body, {"content-type": "application/json"})
         answer = connection.getresponse()

@@ -61,7 +61,7 @@ def _verdict(certificate: Certificate, words: Mapping[str, Any]) -> str:
     if not certificate.certified:
         return str(words["no_text"])
     metric = words["metric_text"].format(name=_metric(certificate.metrics[0].name)) if certificate.metrics else ""
-    end = words["end_batch" if certificate.batch_only else "end_http"]
+    end = words["end_batch" if certificate.batch_only else "end_past" if certificate.past else "end_http"]
     return str(words["yes_text"].format(end=end, metric=metric))
 
 
@@ -69,6 +69,10 @@ def _unproven(certificate: Certificate, words: Mapping[str, Any], comma: bool) -
     found = []
     if certificate.batch_only:
         found.append(words["batch"].format(lags=", ".join(certificate.lags[:3])))
+    if certificate.past:
+        entity = " + ".join(certificate.past["entity"])
+        whose = words["past_of"].format(entity=entity) if entity else words["past_of_all"]
+        found.append(words["past"].format(rows=certificate.past["rows"], whose=whose))
     if certificate.form == "whole":
         found.append(words["whole"])
     if certificate.evaluated is not None and certificate.evaluated != certificate.shipped and _refitted(certificate):
@@ -77,7 +81,11 @@ def _unproven(certificate: Certificate, words: Mapping[str, Any], comma: bool) -
         found.append(words["hooked"])
     if certificate.rows < certificate.data_rows:
         told = {"rows": certificate.data_rows, "sample": certificate.rows}
-        found.append(words["sampled"].format(**{k: _spelled(f"{v:,}", comma) for k, v in told.items()}))
+        found.append(
+            words["sampled_past" if certificate.past else "sampled"].format(
+                **{k: _spelled(f"{v:,}", comma) for k, v in told.items()}
+            )
+        )
     return [*found, words["good"], words["unseen"]]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trilho.adopt.plan import Choice, Plan
+from trilho.adopt.plan import Choice, Metric, Plan
 from trilho.adopt.trace import Argument, Call, Golden, Object, Trace
 from trilho.config import Settings
 
@@ -32,25 +32,39 @@ def source_request(
         "target": settings.model.target,
         "task": choice.task,
         "form": plan.form,
+        "prepared": plan.prepared,
         "batch_only": is_batch_only(choice, settings),
+        "past": past_of(settings),
         "fit_all": plan.split_in_fit or bool(plan.train_only and (choice.refitted or choice.split.kind == "none")),
         "transform": choice.target.transform,
         "positive": choice.target.positive,
+        "derived": not choice.target.raw or _derives(plan, choice),
+        "loaded": _loaded(trace, plan),
         "read": _read(trace, choice, scratch),
-        "events": [_event(trace, one, column, scratch) for one in chosen],
+        "events": [
+            _event(trace, one, column, scratch)
+            for one in chosen
+            if not plan.prepared or (one.event, one.id) == ("fit", choice.shipped_fit)
+        ],
         "evaluated": _evaluated(trace, choice, column, scratch),
         "object": {
             "type": shipped.type if shipped else "",
             "method": chosen[0].method if chosen else "",
             "column": column,
         },
-        "metrics": [{"name": metric.name, "value": metric.value} for metric in choice.metrics],
+        "metrics": [{"name": metric.name, "value": metric.value} for metric in numbers_of(choice, trace)],
         "unseeded": f"unseeded randomness in cell {fit.cell}" if fit else "unseeded randomness",
         "libraries": trace.libraries,
         "tolerance": TOLERANCE,
         "seed": seed,
         "sample": SAMPLE,
     }
+
+
+def numbers_of(choice: Choice, trace: Trace) -> list[Metric]:
+    """Give the notebook's metrics that are a single number: a confusion matrix is a table."""
+    tables = {call.id for call in trace.metrics if call.result.kind not in ("scalar", "other")}
+    return [metric for metric in choice.metrics if metric.call not in tables]
 
 
 def steps_of(settings: Settings, plan: Plan) -> dict[str, str]:
@@ -65,7 +79,13 @@ def steps_of(settings: Settings, plan: Plan) -> dict[str, str]:
 
 def is_batch_only(choice: Choice, settings: Settings) -> bool:
     """Say whether a row can't be predicted without other rows."""
-    return bool(choice.lags) or settings.serve.batch_only
+    return settings.serve.batch_only or (bool(choice.lags) and not settings.history.rows)
+
+
+def past_of(settings: Settings) -> dict[str, Any] | None:
+    """Say after which past rows a row is answered; None where it needs no other rows, or all of them."""
+    told, time = settings.history, settings.model.time
+    return {"entity": list(told.entity), "rows": told.rows, "time": time} if told.rows and time else None
 
 
 def _read(trace: Trace, choice: Choice, scratch: Path) -> dict[str, Any]:
@@ -92,12 +112,29 @@ def _read(trace: Trace, choice: Choice, scratch: Path) -> dict[str, Any]:
     }
 
 
+def _derives(plan: Plan, choice: Choice) -> bool:
+    """Say whether load parses or maps the target's own column."""
+    column = f"[{choice.target.column!r}] ="
+    return not choice.target.positive and any(column in part.source for part in plan.load.parts[1:])
+
+
+def _loaded(trace: Trace, plan: Plan) -> str:
+    """Give the digest of the notebook's own table once it was loaded, "" where load does no more than to read it."""
+    last = max((part.statement for part in plan.load.parts), default=-1)
+    value = next((s.values.get(plan.load.returns) for s in trace.statements if s.id == last), None)
+    return value.digest if value is not None else ""
+
+
 def _preferred(trace: Trace, choice: Choice, plan: Plan) -> list[Golden]:
     """Give the predictions that are compared, those for the rows of the fit first: of each event by one method."""
     methods = PROBABILITIES if choice.task == "classification" else NUMBERS
     found: dict[tuple[str, int], Golden] = {}
     here = [g for g in trace.golden if g.object == choice.shipped and g.read in (None, choice.main_read)]
-    ours = [g for g in here if g.event == "fit" or g.id not in plan.unlike]
+    if plan.prepared and not any((g.event, g.id) == ("fit", choice.shipped_fit) for g in here):  # what it is a part of
+        here = [g for g in trace.golden if (g.event, g.id) == ("fit", choice.shipped_fit)]
+    ours = [g for g in here if (not plan.unlike_fit if g.event == "fit" else g.id not in plan.unlike)]
+    if any(g.positions for g in ours):  # a row that the notebook made up by hand is no row of the table
+        ours = [g for g in ours if g.positions or g.event == "fit"]
     known = [method for method in methods if any(g.method == method for g in ours)][:1]
     for one in ours:
         if one.method in known:

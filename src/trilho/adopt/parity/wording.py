@@ -15,6 +15,7 @@ ENGLISH: Mapping[str, Any] = {
     "yes_text": "The same predictions, row by row, from the raw data to {end}{metric}.",
     "no_text": "Parity is never assumed: these stages differ, or could not be compared.",
     "end_http": "the answers over HTTP",
+    "end_past": "the answers over HTTP, each row after its past",
     "end_batch": "the packaged model, for scoring in batches",
     "metric_text": ", and the same {name}",
     "notebook": "notebook",
@@ -22,6 +23,7 @@ ENGLISH: Mapping[str, Any] = {
     "unknown": "not measured",
     "compared": "rows compared one by one",
     "of_rows": "of {rows} in the data, chosen by hash",
+    "of_rows_past": "of {rows} in the data: the newest, and others chosen by hash",
     "largest": "largest difference of a prediction",
     "largest_short": "Largest difference",
     "allowed": "allowed: one part in a billion, or 1e-12",
@@ -61,6 +63,12 @@ ENGLISH: Mapping[str, Any] = {
     "that of {name} before.",
     "hooked": "That the notebook wrote nothing elsewhere: this system could not refuse it (not enforced).",
     "batch": "Single rows: this model needs other rows ({lags}), so it is certified for batches only.",
+    "past": "Rows without their past: each answer looks up the newest {rows} rows {whose} before it, with their true "
+    "values. The package carries those of the training; newer ones come with the request.",
+    "past_of": "of its {entity}",
+    "past_of_all": "of the series",
+    "sampled_past": "Every single row: of {rows} in the data, {sample} were followed to the end: the newest, and "
+    "others chosen by hash, each sent with its past.",
     "whole": "The way from raw data to the model's input: that part of the notebook could not be taken apart, and rows "
     "are served as the model's input.",
     "sampled": "Every single row: of {rows} in the data, {sample} chosen by hash were followed to the end.",
@@ -82,6 +90,7 @@ PORTUGUESE: Mapping[str, Any] = {
     "yes_text": "As mesmas previsões, linha a linha, dos dados brutos até {end}{metric}.",
     "no_text": "Paridade nunca é presumida: estas etapas diferem ou não puderam ser comparadas.",
     "end_http": "as respostas por HTTP",
+    "end_past": "as respostas por HTTP, cada linha depois do seu passado",
     "end_batch": "o modelo empacotado, para previsão em lote",
     "metric_text": ", e o mesmo {name}",
     "notebook": "notebook",
@@ -89,6 +98,7 @@ PORTUGUESE: Mapping[str, Any] = {
     "unknown": "não medido",
     "compared": "linhas comparadas uma a uma",
     "of_rows": "de {rows} nos dados, escolhidas por hash",
+    "of_rows_past": "de {rows} nos dados: as mais novas, e outras escolhidas por hash",
     "largest": "maior diferença de uma previsão",
     "largest_short": "Maior diferença",
     "allowed": "permitido: uma parte em um bilhão, ou 1e-12",
@@ -128,6 +138,12 @@ PORTUGUESE: Mapping[str, Any] = {
     "{name} antes disso.",
     "hooked": "Que o notebook não escreveu em outro lugar: este sistema não podia impedi-lo (not enforced).",
     "batch": "Linhas isoladas: este modelo precisa de outras linhas ({lags}); é certificado apenas para lotes.",
+    "past": "Linhas sem o seu passado: cada resposta consulta as {rows} linhas mais recentes {whose} antes dela, com "
+    "os valores verdadeiros. O pacote traz as do treino; as mais novas vêm com a requisição.",
+    "past_of": "de {entity}",
+    "past_of_all": "da série",
+    "sampled_past": "Cada linha: das {rows} nos dados, {sample} foram seguidas até o fim: as mais novas, e outras "
+    "escolhidas por hash, cada uma enviada com o seu passado.",
     "whole": "O caminho dos dados brutos até a entrada do modelo: essa parte do notebook não pôde ser separada, e as "
     "linhas são servidas como a entrada do modelo.",
     "sampled": "Cada linha: das {rows} nos dados, {sample} escolhidas por hash foram seguidas até o fim.",

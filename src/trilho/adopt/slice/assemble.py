@@ -6,20 +6,24 @@ import ast
 import re
 from dataclasses import replace
 
+from trilho.adopt.notebook import Statement
 from trilho.adopt.plan import Finding, Function, Part, Plan
 from trilho.adopt.slice.constants import place_constants
 from trilho.adopt.slice.drop import dropped_cells
 from trilho.adopt.slice.experiment import Experiment
 from trilho.adopt.slice.ground import FRAME, Text
+from trilho.adopt.slice.labels import Labels
 from trilho.adopt.slice.program import Step
 from trilho.adopt.slice.reading import (
     derive_target,
     load_call,
     load_function,
     lookup_of,
+    numbered_target,
 )
 from trilho.adopt.slice.shared import Unsliceable
 from trilho.adopt.slice.text import Edit, comments_above
+from trilho.adopt.trace import StatementTrace
 
 
 class Assembly(Experiment):
@@ -60,6 +64,7 @@ class Assembly(Experiment):
             self.live.frame, first.cell, first.node.lineno, "train and test are not cut from one table"
         )
         self._texts, self.cleaning, self.shared.joined, self.form = [], [], True, "model"
+        self.labels, self.shared.left_out = Labels(), set()
         made = [Text(self.program.steps[i], "") for i in ids if self.live.kind(i) != "constant"]
         crossing = {n for n in self._crossing(made, len(made)) if not self._is_truth_name(n)}
         if len(crossing) != 1 or self._crossing(made, len(made), kind="state"):
@@ -115,7 +120,7 @@ class Assembly(Experiment):
             form="features" if form == "features" else "model",
             package=self.package,
             frame=self.frame,
-            load=load or load_function(self.program, self.frame, self._target_parts()),
+            load=load or load_function(self.program, self.frame, [*self._naming_parts(), *self._target_parts()]),
             features=tuple(features),
             definitions={},
             constants={},
@@ -130,16 +135,18 @@ class Assembly(Experiment):
             train_only=tuple(dict.fromkeys(self.shared.train_only)),
             split_in_fit=self.split_in_fit,
             unlike=self._unlike(),
+            unlike_fit=bool(self._out_of_fold()),
             dropped=(),
             findings=(),
         )
+        named = self._named_lambdas()
         plan = place_constants(
             self.program,
             self.shared,
             plan,
-            self._definition_steps(),
+            [*self._definition_steps(), *named],
             self._code_of_definition,
-            {i for i in self.program.steps if self.live.kind(i) == "constant"},
+            {i for i in self.program.steps if self.live.kind(i) == "constant" and not self._draws(i)},
         )
         used = {p.statement for f in (*plan.features, *plan.fit, *plan.evaluate, plan.load) for p in f.parts}
         used |= {p.statement for group in (plan.constants, plan.definitions) for ps in group.values() for p in ps}
@@ -200,12 +207,15 @@ class Assembly(Experiment):
             and not self.shared.learns
             and not self.filters
             and self.score.plain
+            and (self.has_probabilities or self.choice.task == "regression")
             and plain
             and value is not None
             and value.kind == "frame"
             and library in ("sklearn", "xgboost", "lightgbm", "catboost", "imblearn")
             and (seen is None or not seen.type.endswith("Booster"))
             and not self._fit_sees_test()
+            and not self._fit_takes_parts()
+            and not self._fit_changes_rows()
             and only_rows
             and same_rows
             and not self.choice.target.transform
@@ -219,12 +229,19 @@ class Assembly(Experiment):
             self.roles.after[id_][n].rows in sizes for n in step.defines if self.roles.after[id_][n].kind == "rows"
         )
 
+    def _naming_parts(self) -> list[Part]:
+        """Write what gives the columns the names by which the target is known: load does that."""
+        return [self._part(step, self._plain(step)) for step in map(self.program.steps.__getitem__, self._naming())]
+
     def _target_parts(self) -> list[Part]:
         """Write how load derives the target, where it is no column of what was read, and drops rows without it."""
         complete = [self.program.steps[i] for i in self._complete_cases()]
         if complete:
             return [self._part(step, self._plain(step)) for step in complete]
         target = self.choice.target
+        if self.labels.parts:
+            words = target.positive not in ("", "1", "1.0", "True")
+            return [*self.labels.parts, *(numbered_target(self.program, self.frame) if words else [])]
         return derive_target(self.program, self.frame) if self.derives or target.positive else []
 
     def _imports(self) -> tuple[str, ...]:
@@ -238,6 +255,19 @@ class Assembly(Experiment):
 
     def _definition_steps(self) -> list[Step]:
         return [s for s in self.program.steps.values() if self.live.kind(s.id) == "definition"]
+
+    def _named_lambdas(self) -> list[Step]:
+        """Give the functions that lambdas became, as if the notebook had defined them at its end."""
+        made = []
+        for (cell, span), (name, text) in (self.shared.lambdas or {}).items():
+            id_ = self._end()
+            node = ast.increment_lineno(ast.parse(text).body[0], span[0] - 1)
+            did = StatementTrace(id_, 0.0, "ran", writes=[name])
+            step = Step(Statement(id_, cell, span[0], text, node), did, frozenset(), frozenset({name}), frozenset())
+            self.program.steps[id_] = step
+            self.shared.plain_texts[name] = text
+            made.append(step)
+        return made
 
     def _code_of_definition(self, step: Step) -> str:
         name = getattr(step.node, "name", "")
@@ -264,6 +294,10 @@ class Assembly(Experiment):
                 if any(t.learns for t in self._texts)
                 else "the fit stops early by the test rows"
                 if self._fit_sees_test()
+                else "the fit stops early by a part of the rows that it does not learn from"
+                if self._fit_takes_parts()
+                else "the model learns from other rows than those of the train side"
+                if self._fit_changes_rows()
                 else "rows are dropped before the split"
             )
             found.append(
@@ -310,6 +344,11 @@ class Assembly(Experiment):
                     "learn them from the training rows, and give them to the test rows",
                 )
             )
+        told = (
+            "the rows that are learnt from get features of the other folds, a served row those of all: "
+            "answers are compared for the rows that were held out"
+        )
+        found += [Finding("out-of-fold", s.cell, s.node.lineno, told, "note") for s in self._out_of_fold()]
         if self.choice.lags:
             lag = self.choice.lags[0]
             found.append(
@@ -323,11 +362,32 @@ class Assembly(Experiment):
             )
         return found
 
+    def _out_of_fold(self) -> list[Step]:
+        """Give the steps that make features of training rows fold by fold: a served row is given those of all."""
+        return [
+            self.program.steps[i]
+            for i in self.live.training
+            if i < self.live.fit.statement
+            and self.live.kind(i) == "rows"
+            and self.roles.side_of(i) != "test"
+            and any(self.roles.after[i][n].kind == "rows" for n in self.program.steps[i].defines)
+            and _goes_by_folds(self.program.steps[i].node)
+        ]
+
     def _unlike(self) -> tuple[int, ...]:
         """Give the predicts whose input had statistics of its own rows."""
         if not self._batchwise():
             return ()
         return tuple(p.id for p in self.program.trace.predicts if self.roles.side_of(p.statement) == "test")
+
+
+def _goes_by_folds(node: ast.stmt) -> bool:
+    """Say whether a loop is over the folds of a splitter: `for a, b in KFold(5).split(train)`."""
+    if not isinstance(node, ast.For):
+        return False
+    calls = [n for n in ast.walk(node.iter) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    pairs = [t for t in ast.walk(node.target) if isinstance(t, ast.Tuple) and len(t.elts) == 2]
+    return bool(pairs) and any(isinstance(c.func, ast.Attribute) and c.func.attr == "split" for c in calls)
 
 
 def _short(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 
 from trilho.adopt.slice.program import Program
@@ -275,6 +276,25 @@ def guard(test: ast.expr) -> str:
         inside = test.comparators[0]
         return inside.id if isinstance(inside, ast.Name) else ""
     return ""
+
+
+def mask_assigned(node: ast.AST) -> ast.expr | None:
+    """Give the mask of an assignment to some rows, of what was mapped or applied to them."""
+    match node:
+        case ast.Assign(
+            targets=[ast.Subscript(value=ast.Attribute(attr="loc"), slice=ast.Tuple(elts=[mask, _]))], value=value
+        ):
+            words = {n.attr for n in ast.walk(value) if isinstance(n, ast.Attribute)}
+            return mask if words & {"map", "apply"} else None
+    return None
+
+
+def words_asked(node: ast.Call) -> set[str]:
+    """Give the names in the text that a table is asked by: `df.query("y > 0 and a < 3")`."""
+    if not (is_method(node, "query") or is_method(node, "eval")):
+        return set()
+    texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    return {word for text in texts for word in re.findall(r"\w+", text)}
 
 
 def column_of(node: ast.expr) -> str:

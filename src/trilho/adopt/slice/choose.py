@@ -26,6 +26,7 @@ from trilho.adopt.slice.refuse import (
     without_rows,
     without_target,
 )
+from trilho.adopt.slice.regrouped import find_regrouped
 from trilho.adopt.slice.scores import CLASSES
 from trilho.adopt.slice.shipping import Case, Shipped, pick_shipped
 from trilho.adopt.slice.target import find_target, positive_of
@@ -95,6 +96,7 @@ class _Choosing:
         metrics = tuple(measured.metric for measured in self.judged)
         task = _task(classes, metrics)
         target = self._target(classes, metrics, task, wanted)
+        metrics = tuple(_on_logs(one, target) for one in self.judged)
         split, cut = self._split()
         moments = find_moments(self.history, self.main)
         moment = Moment(time, time) if time else pick_moment(self.history, moments, self._code(split), self.fit)
@@ -102,6 +104,8 @@ class _Choosing:
         head = self.head
         asked = head.candidate if head is not None and head.candidate is not None else self.one
         threshold = find_threshold(self.history, self.models, asked) if task == "classification" else None
+        swept = {one.metric for one in self.judged if one.swept and threshold is not None}
+        metrics = tuple(replace(m, threshold=threshold.value) if threshold and m in swept else m for m in metrics)
         lags = tuple(find_lags(self.history, self.fit, target.column))
         refitted = self._refitted()
         found = Found(self.history, self.one, head, refitted, split, moments, moment, threshold, lags)
@@ -114,7 +118,7 @@ class _Choosing:
             evaluated=_asked_object(head) if head is not None else None,
             evaluated_name=self._asked_name(head) if head is not None else "",
             evaluated_fit=head.fit.id if head is not None and head.fit is not None else None,
-            evaluated_predict=head.predict.id if head is not None and head.predict is not None else None,
+            evaluated_predict=self._asked_for_scores(head) if head is not None else None,
             refitted=refitted,
             metrics=metrics,
             target=target,
@@ -128,6 +132,7 @@ class _Choosing:
             others=tuple(dict.fromkeys(self._others())),
             findings=tuple(findings_of(found)),
             blend=tuple(c.object for c in head.others) if head is not None and head.candidate == self.one else (),
+            regrouped=find_regrouped(self.history, self.fit, self.main),
             time_name=moment.name if moment is not None and moment.name != moment.column else "",
         )
 
@@ -177,10 +182,20 @@ class _Choosing:
         """Give the name by which a model was asked for the predictions that were measured."""
         call = self.history.call_of(head.predict) if head.predict is not None else None
         receiver = call.func.value if call is not None and isinstance(call.func, ast.Attribute) else None
-        names = head.candidate.names if head.candidate is not None else ()
+        names = {*(head.candidate.names if head.candidate is not None else ())}
+        asked = self.history.objects.get(_asked_object(head) or -1)
+        names |= {*asked.names} if asked is not None else set()
         if isinstance(receiver, ast.Name) and receiver.id in names:
             return receiver.id
         return head.candidate.name if head.candidate is not None else ""
+
+    def _asked_for_scores(self, head: Measured) -> int | None:
+        """Give the prediction that was measured; where classes head the metrics, the scores of the same rows."""
+        if head.predict is None or head.predict.method != "predict":
+            return head.predict.id if head.predict is not None else None
+        beside = [m.predict for m in self.judged if m.predict is not None and m.group == head.group]
+        scores = [predict.id for predict in beside if predict.method in ("predict_proba", "decision_function")]
+        return scores[0] if scores else head.predict.id
 
     def _others(self) -> Iterator[str]:
         """Give the names of the models that are neither shipped nor measured for it, nor folds of it."""
@@ -188,6 +203,8 @@ class _Choosing:
         mine = {self.one.object, *self.one.parts}
         if head is not None:
             mine |= {c.object for c in (head.candidate, *head.others) if c is not None}
+        mine |= {part for c in self.models.candidates.values() for part in c.parts if part != c.object}
+        mine |= {c.object for c in self.models.candidates.values() if self.shipped.object in c.parts}
         for candidate in self.models.candidates.values():
             kin = self.models.kin(candidate, self.one)
             fold = kin and (
@@ -198,6 +215,14 @@ class _Choosing:
 
     def _features(self) -> list[str]:
         return list(self.fit.X.value.columns or []) if self.fit.X is not None else []
+
+
+def _on_logs(measured: Measured, target: Target) -> Metric:
+    """Name what a cross-validation measured of a model of log1p(y) by what it is: the error of the logarithms."""
+    metric = measured.metric
+    if measured.cross_validated and metric.name in ("mse", "rmse") and target.transform.endswith("log1p"):
+        return replace(metric, name=metric.name.replace("mse", "msle"))
+    return metric
 
 
 def _task(classes: list[object] | None, metrics: tuple[Metric, ...]) -> Literal["classification", "regression"]:

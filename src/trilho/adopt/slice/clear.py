@@ -12,6 +12,7 @@ OURS = frozenset(
 CHOICES = {
     "train": ("train_model", "fit_model", "fit_estimator"),
     "prepare": ("prepare", "prepare_rows", "prepare_raw_rows"),
+    "derive": ("derive", "derive_features", "make_features"),
     "clean": ("clean", "clean_rows", "drop_rows"),
 }
 

@@ -7,11 +7,13 @@ import re
 
 from trilho.adopt.plan import Function, Metric, Part
 from trilho.adopt.slice.ground import FRAME, SERIES
+from trilho.adopt.slice.passed import written_out
 from trilho.adopt.slice.program import Step
 from trilho.adopt.slice.shared import Unsliceable
 from trilho.adopt.slice.text import Edit, inside, span_of
 from trilho.adopt.slice.training import Training
 from trilho.adopt.slice.truth import assigned
+from trilho.adopt.trace import Value
 
 
 class Experiment(Training):
@@ -19,10 +21,10 @@ class Experiment(Training):
 
     def _evaluate(self) -> list[Function]:
         """Write the notebook's experiment: its split, its fit, its metrics."""
-        if not self.choice.metrics or self.choice.evaluated_fit is None:
+        if not self.choice.metrics:
             return []
         functions, parts = list[Function](), self._preamble()[0]
-        fits = next(f for f in self.program.trace.fits if f.id == self.choice.evaluated_fit)
+        fits = next((f for f in self.program.trace.fits if f.id == self.choice.evaluated_fit), None)
         if self.live.splits:
             split = self._split_function()
             if not self.split_in_fit:
@@ -31,12 +33,14 @@ class Experiment(Training):
         names: dict[str, str] | None = {n: f"state.{n}" for n in self.learnt if n not in self._estimators()}
         called = (
             None
-            if fits.statement in {m.statement for m in self._metrics()}
+            if fits is None or fits.statement in {m.statement for m in self._metrics()}
             else self._fit_call(fits.id, self._train_steps(fits.id, self.choice.metrics[0].statement))
         )
         names = names if called is not None else None
-        rest = self._rest_of_experiment(fits.statement, called)
         if called is not None:
+            names = {**(names or {}), **self._same_model(called), **self._kept_in_state()}
+        rest = self._rest_of_experiment(fits.statement if fits is not None else None, called)
+        if called is not None and fits is not None:
             wanted = {
                 n.id
                 for n in ast.walk(ast.parse(called.source))
@@ -48,7 +52,7 @@ class Experiment(Training):
             rest.insert(place, fits.statement)
         for id_ in rest:
             step = self.program.steps[id_]
-            if id_ == fits.statement and called is not None:
+            if fits is not None and id_ == fits.statement and called is not None:
                 parts.append(called)
                 continue
             text = self._table_text(step) if self.live.kind(id_) == "table" else self._plain(step, names)
@@ -65,17 +69,19 @@ class Experiment(Training):
         )
         return functions
 
-    def _rest_of_experiment(self, fit: int, called: Part | None) -> list[int]:
-        """Give the steps from the split to the metrics that are needed, the fit among them."""
+    def _rest_of_experiment(self, fit: int | None, called: Part | None) -> list[int]:
+        """Give the steps from the split to the metrics that are needed, the fit among them where there is one."""
         done = {*self.live.shared, *self.live.splits, *self._truth_steps(), *self._inits()}
         done |= {i for i in self.live.experiment if self._before_split(i)}
         needed, found = self._metric_names(), list[int]()
-        for id_ in sorted({*self.live.experiment, fit}, reverse=True):
+        for id_ in sorted({*self.live.experiment, *([] if fit is None else [fit])}, reverse=True):
             step = self.program.steps[id_]
             if id_ in done or self.live.kind(id_) in ("import", "definition", "read"):
                 continue
             covered = self.roles.side_of(id_) == "train" or (step.writes and step.writes <= self.aliases)
             if called is not None and id_ != fit and covered and self.live.kind(id_) == "rows":
+                continue
+            if called is not None and id_ != fit and step.writes and step.writes <= self._same_model(called).keys():
                 continue
             if id_ == fit and called is not None:
                 found.append(id_)
@@ -96,6 +102,20 @@ class Experiment(Training):
             }
         return found[::-1]
 
+    def _kept_in_state(self) -> dict[str, str]:
+        """Give the names of what the shared steps learn, as the state has it: they are local to the features."""
+        learnt = {label.strip('"') for label in self.shared.names.learnt if label.startswith('"')}
+        read = {n for i in self.live.of_test_file for n in self.program.steps[i].reads}
+        return {n: f"state.{n}" for n in sorted(learnt & read)}
+
+    def _same_model(self, called: Part) -> dict[str, str]:
+        """Give the evaluated model's other names, and the one that it has once the project's own fit was called."""
+        nodes = ast.walk(ast.parse(called.source))
+        made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        named = {n for o in self.program.trace.objects if o.id == self.choice.evaluated for n in o.names}
+        one = next((n for n in self._estimators() if self._new(n) in made), self.choice.evaluated_name)
+        return {n: self._new(one) for n in named - made} if len(self._estimators()) == 1 else {}
+
     def _only_frozen(self, step: Step, name: str) -> bool:
         """Say whether a step reads a name only in what is learnt with the model."""
         spans = [f.span for f in self.frozen if f.step == step.id]
@@ -103,9 +123,18 @@ class Experiment(Training):
         return bool(used) and all(any(inside(span_of(n), span) for span in spans) for n in used)
 
     def _metrics(self) -> list[Metric]:
-        """Give the metrics that are numbers as the notebook has them."""
+        """Give the metrics that are numbers as the notebook has them; the headline is never left out."""
         made = {c.id: c.result.kind for c in self.program.trace.metrics}
-        return [m for m in self.choice.metrics if m.call is None or made.get(m.call) == "scalar"]
+        first, *others = self.choice.metrics
+        kept = [first, *(m for m in others if self._is_written(m))]
+        return [m for m in kept if m is first or m.call is None or made.get(m.call) == "scalar" or self._is_written(m)]
+
+    def _is_written(self, metric: Metric) -> bool:
+        try:
+            self._metric_text(metric, {})
+        except Unsliceable:
+            return False
+        return True
 
     def _metric_names(self) -> set[str]:
         found: set[str] = set()
@@ -142,10 +171,33 @@ class Experiment(Training):
                 return f"{learner.code.edited(span_of(node), learner.base(node))}[{key!r}]"
         for name in sorted(step.defines):
             seen = step.did.values.get(name)
+            if looped and seen is not None and _close(seen.literal, metric.value):
+                return self._new(name)  # the best that the loop kept
             key = _key_of(seen.literal if seen is not None else None, metric.value)
             if key is not None:
                 return f"{self._new(name)}[{key!r}]"
+        written = written_out(self.program, step, call, learner) if call is not None and not looped else None
+        if written is not None:
+            return written
+        later = self._taken_up_later(step, metric.value)
+        if later is not None:
+            return later
         raise Unsliceable(metric.name, metric.cell, metric.line, "where the metric is computed is not seen")
+
+    def _taken_up_later(self, made: Step, value: float) -> str | None:
+        """Write what a later statement takes of a metric's statement: `scores["test_r2"].mean()`."""
+        for id_ in sorted(i for i in self.program.steps if i > made.id):
+            step = self.program.steps[id_]
+            compound = isinstance(step.node, ast.For | ast.While | ast.FunctionDef | ast.ClassDef)
+            if compound or not step.reads & made.defines:
+                continue
+            for node in ast.walk(step.node):
+                seen = self.program.value(id_, step.cell, node) if isinstance(node, ast.expr) else None
+                known = isinstance(node, ast.Call | ast.UnaryOp | ast.BinOp) and seen is not None
+                if known and seen is not None and _close(seen.literal, value):
+                    learner = self._learner(step)
+                    return learner.code.edited(span_of(node), learner.base(node))
+        return None
 
     def _fit_call(self, fit_id: int, trained: list[int]) -> Part | None:
         """Write the call of the project's own fit, where the experiment's is the same."""
@@ -229,22 +281,35 @@ class Experiment(Training):
                 continue
             parts.append(self._part(step, self._serving_text(step, names, X)))
         node = self.score.node
-        if node is None or (self.choice.task == "classification" and self.score.plain):
-            method = f"predict_proba({X})[:, 1]" if self.choice.task == "classification" else f"predict({X})"
+        if node is None or (self.has_probabilities and self.score.plain):
+            method = f"predict_proba({X})[:, 1]" if self.has_probabilities else f"predict({X})"
             parts = parts[:1]
-            returns = f"{self._new(estimators[0])}.{method}"
+            returns = self._as_number(f"{self._new(estimators[0])}.{method}", None)
         else:
             step = self.program.steps[self.score.step]
             place = step if not self.score.plain else self._holder(node)
             parts = parts[:1] if self.score.plain else parts
             learner = self._learner(place, names)
             edits = [*self._input_edits(place, node, X), *learner.base(node)]
-            returns = learner.code.edited(span_of(node), edits)
+            seen = self.program.value(place.id, place.cell, node)
+            returns = self._as_number(learner.code.edited(span_of(node), edits), seen)
         own = self._estimator_type()
         kind = own if own.isidentifier() else "object"
         fields = [(self._new(n), kind if n == estimators[0] else "Any") for n in estimators]
         state = [("state", "State")] if self.state else []
         return Function("predict", (*fields, *state, ("rows", FRAME)), returns, "np.ndarray", tuple(parts))
+
+    def _as_number(self, text: str, value: Value | None) -> str:
+        """Write the classes that a model without probabilities answers as 0.0 and 1.0."""
+        if self.choice.task != "classification" or self.has_probabilities:
+            return text
+        seen = value or (self.live.asked.result if self.live.asked is not None else None)
+        if seen is not None and (seen.dtypes or [""])[0].startswith("float"):
+            return text
+        positive = self.choice.target.positive
+        if positive in ("", "1", "True", "1.0", "np.True_"):
+            return f"{text}.astype(float)"
+        return f"({text} == {positive}).astype(float)"
 
     def _holder(self, node: ast.expr) -> Step:
         for id_ in [*self.score.steps, self.score.step]:

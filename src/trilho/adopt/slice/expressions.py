@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from trilho.adopt.scopes import parameters
+from trilho.adopt.scopes import parameters, root
 from trilho.adopt.slice import calls
 from trilho.adopt.slice.facts import Facts
 from trilho.adopt.slice.shared import Unsliceable
@@ -27,6 +27,10 @@ class Expressions(Facts):
             return
         if isinstance(node, ast.Call) and self.special(node, **place):
             return
+        if isinstance(node, ast.Subscript) and self.picks_target(node):
+            self.edits.append(self.pick_known(node))
+            self.visit(node.value)
+            return
         value = self.value(node)
         if self.must_hoist(node, value):
             self.hoist(node)
@@ -38,6 +42,8 @@ class Expressions(Facts):
         if value is None or self.roles.is_rows(value, self.sizes) or self.is_handle(node) or self.holds_rows(node):
             return False
         if isinstance(node, ast.Attribute) and node.attr in ("index", "shape", "size", "values", "T"):
+            return False
+        if self.labels_rows(node, value):
             return False
         return value.kind not in ("function", "module", "class", "none")
 
@@ -104,6 +110,8 @@ class Expressions(Facts):
             self.grouped(node)
         elif word in ("apply", "transform") and node.args and calls.is_bound_fit_transform(node.args[0]):
             self.fitted_columns(node.args[0])
+        elif word == "concat" and self.stacked(node):
+            pass
         elif word == "merge" and isinstance(function, ast.Attribute):
             self.merge(node)
         elif word in ("drop", "reindex") and self.drops_target(node):
@@ -199,14 +207,17 @@ class Expressions(Facts):
         """`pd.qcut` and `pd.cut` into a number of bins: the edges are learnt."""
         column = node.args[0]
         self.visit(column)
-        shown = self.text(node.func).rpartition(".")[0]
         whole = calls.with_keyword(self.text(node), "retbins=True")
         learnt = self.once(self.shared.names.of(column, "bins"), f"{whole}[1]", node)
+        self.edits.append(Edit(span_of(node), self.cut_text(node, word, self.text_with_edits(column), learnt)))
+
+    def cut_text(self, node: ast.Call, word: str, column: str, edges: str) -> str:
+        """Write the cut of a column by edges that are known."""
+        shown = self.text(node.func).rpartition(".")[0]
         kept = [f"{k.arg}={self.text(k.value)}" for k in node.keywords if k.arg in ("labels", "right", "precision")]
         kept += [f"labels={self.text(node.args[2])}"] if len(node.args) > 2 and word == "qcut" else []
         kept += ["include_lowest=True"] if word == "qcut" else []
-        text = f"{shown}.cut({', '.join([self.text_with_edits(column), learnt, *kept])})"
-        self.edits.append(Edit(span_of(node), text.replace("..", ".")))
+        return f"{shown}.cut({', '.join([column, edges, *kept])})".replace("..", ".")
 
     def grouped(self, node: ast.Call) -> None:
         """`df.groupby(k)[c].transform("mean")` becomes a table of means that is learnt, and a look into it.
@@ -257,6 +268,18 @@ class Expressions(Facts):
         self.uses_state = self.shared.learns = True
         text = f'lambda s: state.once(f"{{s.name}}_encoder", lambda: {maker}.fit(s)).transform(s)'
         self.edits.append(Edit(span_of(function), text))
+
+    def stacked(self, node: ast.Call) -> bool:
+        """`pd.concat([train, test])`: the other table's rows are there in training only, to learn statistics of."""
+        parts = node.args[0].elts if node.args and isinstance(node.args[0], ast.List | ast.Tuple) else []
+        own = [e for e in parts if self.depends(e)]
+        along = calls.keyword(node, "axis")
+        if len(own) != 1 or len(parts) < 2 or not (along is None or ast.unparse(along) in ("0", "'index'")):
+            return False
+        self.shared.seconds |= {name for e in parts if e not in own and (name := root(e)) is not None}
+        self.edits.append(Edit(span_of(node), f"({self.text(node)} if state.learning else {self.text(own[0])})"))
+        self.uses_state = self.shared.learns = True
+        return True
 
     def merge(self, node: ast.Call) -> None:
         """A served row is never dropped by a merge: it keeps its place, with nulls."""
@@ -316,6 +339,33 @@ class Expressions(Facts):
         self.edits.append(Edit(span_of(value), f"{learnt}.get_indexer({shown})"))
         self.bind(target, "rows")
         return True
+
+    def binned(self, target: ast.expr, value: ast.expr, node: ast.stmt) -> bool:
+        """`codes, edges = pd.qcut(x, 4, retbins=True)`: the edges are learnt, under their own name."""
+        if not isinstance(target, ast.Tuple) or len(target.elts) != 2 or not isinstance(value, ast.Call):
+            return False
+        word = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
+        given = self.value(value.args[1]) if len(value.args) > 1 else None
+        if word not in ("qcut", "cut") or calls.keyword(value, "retbins") is None or not self.depends(value):
+            return False
+        codes, edges = (self.text(e) for e in target.elts)
+        if not calls.learns_bins(value, given):
+            return False
+        learnt = self.once(edges.strip("_") or "edges", f"{self.text(value)}[1]", value)
+        text = self.cut_text(value, word, self.text(value.args[0]), edges)
+        self.edits.append(
+            Edit(span_of(node), f"{edges} = {learnt}\n{' ' * node.col_offset}{codes} = {text}")
+        )
+        self.bind(target.elts[0], "rows")
+        self.bind(target.elts[1], "state")
+        return True
+
+    def binds_rows(self, target: ast.expr) -> bool:
+        """Say whether a part of an assignment's target is rows, or a column of them."""
+        if not isinstance(target, ast.Name):
+            return True
+        found = self.roles.after[self.step].get(target.id) if self.function is None else None
+        return found is not None and found.kind == "rows"
 
     def hoist(self, node: ast.expr, name: str = "") -> None:
         """Put an expression into the state."""

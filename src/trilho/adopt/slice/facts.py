@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from trilho.adopt.scopes import bound, declared, parameters, root
 from trilho.adopt.slice import calls
+from trilho.adopt.slice.lambdas import as_function, held_lambdas, plain_name
+from trilho.adopt.slice.leaving import left_out
 from trilho.adopt.slice.roles import Roles
 from trilho.adopt.slice.shared import Shared
 from trilho.adopt.slice.text import Code, Edit, end_of, renamed, span_of
@@ -85,13 +87,35 @@ class Facts:
                     edits.append(Edit(end_of(part), self.more(part, argument)))
                     self.uses_state = True
         edits += self._passed_functions(node)
+        edits += left_out(node, self.cell, self.shared.left_out, self.code) if self.shared.left_out else []
+        edits += self._named_lambdas(node)
+        taken_out = self.shared.program.taken_out
+        edits += [taken_out[self.cell, span_of(p)] for p in ast.walk(node) if (self.cell, span_of(p)) in taken_out]
         if self.origin is not None:
             edits.append(Edit(*self.origin))
         return edits
 
+    def _named_lambdas(self, node: ast.AST) -> Iterator[Edit]:
+        """A lambda that a fitted model holds becomes a function of its module: the model is pickled."""
+        found = self.shared.lambdas
+        if found is None:
+            return
+        for part, words in held_lambdas(node, self._ever, {*self.own, *self.names}):
+            key = (self.cell, span_of(part))
+            if key not in found:
+                name = plain_name(words, {*self.shared.program.names, *(n for n, _ in found.values())})
+                found[key] = name, as_function(name, part, self.code, self.text(part.body))
+            yield Edit(span_of(part), found[key][0])
+
+    def _ever(self, node: ast.expr) -> Value | None:
+        """Give what an expression was worth in this step, or in the last one that evaluated it."""
+        return self.value(node) or self.shared.program.last_value(self.cell, node)
+
     def _passed_functions(self, node: ast.AST) -> Iterator[Edit] | list[Edit]:
         """A function that takes the state and is handed on, as to `apply`, is wrapped."""
         called = {id(p.func) for p in ast.walk(node) if isinstance(p, ast.Call)}
+        inner = [p for p in ast.walk(node) if isinstance(p, ast.Call) and p.args and calls.is_method(p, "pipe")]
+        piped = {id(p.args[0]): p for p in inner}
         found = []
         for part in ast.walk(node):
             if isinstance(part, ast.Name) and id(part) not in called and isinstance(part.ctx, ast.Load):
@@ -100,6 +124,9 @@ class Facts:
                 if part.id in self.shared.functions:
                     self.uses_state = True
                     name = self.shared.renames.get(part.id, part.id)
+                    if id(part) in piped:
+                        found.append(Edit(end_of(piped[id(part)]), self.more(piped[id(part)], "state=state")))
+                        continue
                     found.append(Edit(span_of(part), f"lambda *args: {name}(*args, state=state)"))
         return found
 
@@ -136,7 +163,20 @@ class Facts:
     def follows_rows(self, node: ast.expr) -> bool:
         """Say whether an expression was worth one item for each row."""
         value = self.value(node)
+        if value is not None and self.labels_rows(node, value):
+            return True
         return self.roles.is_rows(value, self.sizes) and not calls.summarises(node, value)
+
+    def labels_rows(self, node: ast.expr, value: Value) -> bool:
+        """Say whether an expression is made of a table's row labels, one by one: `df.index.hour`."""
+        part: ast.expr = node
+        while isinstance(part, ast.Call | ast.Attribute | ast.BinOp):
+            if isinstance(part, ast.Attribute) and part.attr == "index":
+                table = self.value(part.value)
+                named = isinstance(part.value, ast.Name) and self.kinds.get(part.value.id) == "rows"
+                return named and table is not None and table.rows == value.rows
+            part = part.func if isinstance(part, ast.Call) else part.left if isinstance(part, ast.BinOp) else part.value
+        return False
 
     def holds_rows(self, node: ast.expr) -> bool:
         """Say whether an expression is a container of what has one item for each row."""
@@ -172,6 +212,8 @@ class Facts:
             inner = calls.row_selector(node)
             if inner is None:
                 return False
+            if isinstance(inner, ast.Slice):
+                return self._shrinks(node)
             value = self.value(inner)
             return value is not None and (
                 ((bool(value.dtypes) and value.dtypes == ["bool"]) or value.dtypes == ["boolean"])
@@ -199,6 +241,9 @@ class Facts:
         if value.kind != "none" and not self.roles.is_rows(value, self.sizes | {value.rows or 0}):
             return False
         if calls.summarises(node, value):
+            return False
+        inner_value = self.value(calls.unfiltered(node, self.is_filter_op))
+        if inner_value is not None and inner_value.kind == "series" and not self.roles.is_rows(inner_value, self.sizes):
             return False
         return calls.outermost_filter(node, self.is_filter_op) is not None
 
@@ -229,7 +274,7 @@ class Facts:
     def from_target(self, targets: Sequence[ast.expr], value: ast.expr) -> bool:
         """Say whether a column is made of the target's values alone; then it is no more there than the target is."""
         names = [calls.column_of(target) for target in targets if isinstance(target, ast.Subscript)]
-        if not names or len(names) < len(targets) or not self.shared.truth(self.step, value):
+        if not all(names) or not names or len(names) < len(targets) or not self.shared.truth(self.step, value):
             return False
         self.shared.targets |= {name for name in names if name}
         return True
@@ -252,9 +297,36 @@ class Facts:
         return False
 
     def without_target(self, node: ast.AST) -> list[Edit]:
-        """Let `drop` pass over the target's column, which is not there in serving."""
+        """Let `drop` and a choice of columns pass over the target's column, which is not there in serving."""
         drops = [n for n in ast.walk(node) if isinstance(n, ast.Call) and calls.is_method(n, "drop")]
-        return [Edit(end_of(n), self.more(n, 'errors="ignore"')) for n in drops if self.drops_target(n)]
+        picks = [n for n in ast.walk(node) if isinstance(n, ast.Subscript) and self.picks_target(n)]
+        edits = [Edit(end_of(n), self.more(n, 'errors="ignore"')) for n in drops if self.drops_target(n)]
+        return [*edits, *map(self.pick_known, picks)]
+
+    def picks_target(self, node: ast.Subscript) -> bool:
+        """Say whether columns are chosen by a list that has the target's among others: `df[["age", "churn"]]`."""
+        before, after, chosen = self.value(node.value), self.value(node), self.value(node.slice)
+        if not isinstance(node.ctx, ast.Load) or after is None or after.kind != "frame" or len(after.columns or []) < 2:
+            return False
+        listed = isinstance(node.slice, ast.List) or (chosen is not None and chosen.kind == "sequence")
+        same = before is None or before.rows == after.rows
+        return listed and same and self.shared.target in (after.columns or [])
+
+    def pick_known(self, node: ast.Subscript) -> Edit:
+        """Write the choice of those columns that are there."""
+        return Edit((*span_of(node.value)[2:], *span_of(node)[2:]), f".filter(items={self.text(node.slice)})")
+
+    def where_chosen(self, node: ast.AST) -> list[Edit]:
+        """Pass over `df.loc[mask, c] = df.loc[mask, d].map(m)` where no row is chosen: what is mapped has no type."""
+        found = []
+        for part in ast.walk(node):
+            mask = calls.mask_assigned(part)
+            value = self.value(mask) if mask is not None else None
+            if mask is not None and value is not None and value.dtypes == ["bool"]:
+                at, text = span_of(part)[:2], self.text(mask)
+                text = text if isinstance(mask, ast.Name | ast.Call | ast.Subscript) else f"({text})"
+                found.append(Edit((*at, *at), f"if {text}.any():\n{' ' * (at[1] + 4)}"))
+        return found
 
     def mentions_target(self, node: ast.AST) -> bool:
         """Say whether code names the target's column, or one that is made of it."""
@@ -264,7 +336,9 @@ class Facts:
                 return True
             if isinstance(part, ast.Attribute) and part.attr in wanted:
                 return True
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+            if isinstance(part, ast.Call) and any(name in calls.words_asked(part) for name in wanted):
+                return True
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and part.id not in self.loops:
                 value = self.value(part)
                 if value is not None and value.kind == "text" and value.literal == repr(self.shared.target):
                     return True

@@ -32,6 +32,7 @@ def findings_of(found: Found) -> Iterator[Finding]:
     """Give the findings of a choice."""
     yield from _of_metric(found)
     yield from _of_test_rows(found)
+    yield from _of_refused(found)
     for lag in found.lags:
         what = lag.column or lag.source
         message = f"{what} looks at other rows ({lag.method}): it cannot be computed from one row alone"
@@ -40,6 +41,16 @@ def findings_of(found: Found) -> Iterator[Finding]:
         names = ", ".join(moment.column for moment in found.moments)
         message = f"several columns are times ({names}), and none of them orders the rows"
         yield Finding("time-unclear", None, None, message, "note", "name one: --time COLUMN")
+
+
+def _of_refused(found: Found) -> Iterator[Finding]:
+    """Say what the notebook would have written or sent, and was kept from while it was watched."""
+    for save in found.history.trace.saves:
+        if not save.allowed:
+            where = f" to {save.path}" if save.path else ""
+            message = f"{save.function.rpartition('.')[2]}{where} was refused: nothing leaves the run that is watched"
+            yield Finding("write-refused", save.cell, save.line, message, "note",
+                          "what is done with the predictions belongs to who asks for them")  # fmt: skip
 
 
 def _of_metric(found: Found) -> Iterator[Finding]:

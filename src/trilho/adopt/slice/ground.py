@@ -13,12 +13,14 @@ from trilho.adopt.slice.clear import clear_names, own_names
 from trilho.adopt.slice.frozen import Frozen, freeze
 from trilho.adopt.slice.functions import rewrite_function
 from trilho.adopt.slice.halves import read_halves
+from trilho.adopt.slice.labels import Labels, find_labels
 from trilho.adopt.slice.learn import Learner
 from trilho.adopt.slice.live import Live
 from trilho.adopt.slice.naming import StateNames
 from trilho.adopt.slice.program import Program, Step
 from trilho.adopt.slice.reading import (
     after_read,
+    does_more,
     place_of_read,
     rest_of_read,
 )
@@ -51,6 +53,8 @@ class Ground:
         self.truth = live.truth
         self.renames = clear_names(program)
         self._texts: list[Text] = []
+        self.renamed_by_rule = False
+        self.labels = self._find_labels()
         self.shared = self._new_shared(joined=True)
         self.score = find_score(live)
         self.frozen_names = StateNames()
@@ -73,6 +77,23 @@ class Ground:
         self.cut = 0
         self.cleaning: list[Part] = []
         self.given = self._given_text()
+
+    def _find_labels(self) -> Labels:
+        """Find what load does for the target; columns that a rule renames keep their names in load then."""
+        naming = self._naming()
+        listed = [
+            n
+            for i in naming
+            for n in ast.walk(self.program.steps[i].node)
+            if (isinstance(n, ast.Assign) and isinstance(n.value, ast.List | ast.Tuple)) or (
+                isinstance(n, ast.Call) and calls.is_method(n, "set_axis"))
+        ]  # fmt: skip
+        if naming and not listed:
+            found = find_labels(self.program, self.live, self.frame, [])
+            if found.left_out:
+                self.renamed_by_rule = True
+                return found
+        return find_labels(self.program, self.live, self.frame, naming)
 
     def _freeze(self) -> list[Frozen]:
         """Find what serving reads of the training rows."""
@@ -122,7 +143,10 @@ class Ground:
             rewrite=rewrite_function,
             transforming=self._transforming(),
             truth=only_truth,
+            targets={self.labels.gone} - {""},
+            left_out=self.labels.left_out,
             lags=bool(self.choice.lags),
+            lambdas={},
         )
 
     def _transforming(self) -> set[str]:
@@ -166,22 +190,45 @@ class Ground:
         work = [
             i
             for i in self.live.shared
-            if self.live.kind(i) in ("rows", "table", "read") and i not in skip and i not in self._complete_cases()
+            if self.live.kind(i) in ("rows", "table", "read")
+            and i not in skip
+            and i not in self._complete_cases()
+            and i not in self._naming()
         ]
         doing = [i for i in work if i != self.live.read or rest_of_read(self.program, self.live.frame)]
         needed, kept = {n for i in doing for n in self.program.steps[i].reads}, set[int]()
         for id_ in reversed(self.live.shared):
             step = self.program.steps[id_]
-            if self.live.kind(id_) == "constant" and id_ not in inits and step.defines & needed:
+            replaced = id_ < self.live.read and step.defines <= self.program.steps[self.live.read].writes
+            if self.live.kind(id_) == "constant" and id_ not in inits and step.defines & needed and not replaced:
                 kept.add(id_)
                 needed |= step.reads
         return sorted({*work, *kept})
 
+    def _naming(self) -> list[int]:
+        """Give the steps at the beginning that rename columns, where the target is not yet one of those."""
+        columns = self.program.read.value.columns
+        if not self.choice.target.raw or columns is None or self.column in columns or self.renamed_by_rule:
+            return []
+        found = []
+        for id_ in self.live.shared:
+            if self.live.kind(id_) != "rows":
+                continue
+            found.append(id_)
+            value = self.program.steps[id_].did.values.get(self.live.frame)
+            same = value is not None and value.rows == self.program.read.value.rows
+            if not same or value is None or len(value.columns or []) != len(columns):
+                return []
+            if self.column in (value.columns or []):
+                return found
+        return []
+
     def _complete_cases(self) -> list[int]:
         """Give the steps at the beginning that only drop rows without the target: load does that."""
         found = []
+        naming = self._naming()
         for id_ in self.live.shared:
-            if self.live.kind(id_) in ("rows",):
+            if self.live.kind(id_) in ("rows",) and id_ not in naming:
                 if (
                     self.choice.target.raw
                     and not self.choice.target.positive
@@ -247,6 +294,8 @@ class Ground:
         learner = Learner(self.shared, step.id, step.cell, kinds, aliases=names)
         if not serving and self.roles.side_of(step.id) == "test":
             learner.fresh = self._batchwise()
+        if step.id in self.live.of_test_file:
+            learner.fresh = self.shared.hoisting & set(self.shared.functions)
         read = self.program.read
         place = place_of_read(self.program)
         if read.statement == step.id and place is not None:
@@ -260,7 +309,7 @@ class Ground:
         if found is None or self.program.is_own(read.statement, read.cell, read.span):
             return self.frame
         name, node, local, rest = found
-        if all(isinstance(n, ast.Expr | ast.Return) for n in rest):
+        if not does_more(local, rest):
             return self.frame
         learner = Learner(self.shared, read.statement, read.cell, {local: "rows"}, function=node)
         learner.block(rest)
@@ -291,10 +340,22 @@ class Ground:
         if any(read_halves(self.program, self.program.steps[i]) for i in self.live.splits):
             return True
         return any(
-            self.truth.columns_in(i, self.program.steps[i].node) and not self._given_truth(self.program.steps[i])
+            self.truth.columns_in(i, self.program.steps[i].node)
+            and not (self.roles.side_of(i) == "all" and self._given_truth(self.program.steps[i]))
             for i in ids
             if self.live.kind(i) == "rows"
         )
+
+    def _truth_steps(self) -> list[int]:
+        ids = [
+            i
+            for i in {*self.live.training, *self.live.experiment}
+            if self.live.kind(i) == "rows"
+            and i not in self.live.splits
+            and self.roles.side_of(i) == "all"
+            and any(self._is_truth(self.program.steps[i], n) for n, _ in assigned(self.program.steps[i].node))
+        ]
+        return sorted(ids)
 
     def _given_truth(self, step: Step) -> bool:
         """Say whether a statement reads nothing of the table once the target is given."""
@@ -339,6 +400,12 @@ class Ground:
                 found.add(name)
         return found
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the shipped model answers predict_proba; one that was never asked for anything is taken to."""
+        methods = self.program.methods(self.choice.shipped)
+        return self.choice.task == "classification" and ("predict_proba" in methods or not methods)
+
     @cached_property
     def aliases(self) -> set[str]:
         """The names of the shipped and the evaluated model."""
@@ -351,6 +418,11 @@ class Ground:
         objects = {o.id for o in self.program.trace.objects if name in o.names}
         asked = {p.object for p in self.program.trace.predicts if "transform" not in p.method}
         return name in self.aliases or bool(objects & asked)
+
+    def _draws(self, id_: int) -> bool:
+        """Say whether a step makes a generator of random numbers: each call of a function begins with a new one."""
+        values = self.program.steps[id_].did.values.values()
+        return any(v.type.startswith(("numpy.random.", "random.Random")) for v in values)
 
     def _estimators(self) -> list[str]:
         """Give the names of the models that the score asks; the shipped one by its own name."""

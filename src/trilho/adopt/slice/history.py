@@ -16,6 +16,8 @@ from trilho.adopt.trace import Call, Expression, Fit, Object, Predict, Read, Spa
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Event = Fit | Predict | Call | Read
+DEEP = 5  # functions that call functions
+MANY = 64  # calls of one function in one statement
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class History:
         self.statements: dict[int, Statement] = {s.id: s for s in notebook.statements}
         self.did: dict[int, StatementTrace] = {s.id: s for s in trace.statements}
         self.objects: dict[int, Object] = {o.id: o for o in trace.objects}
+        self._known_places: dict[tuple[int, int, Span], list[Place]] = {}
 
     @cached_property
     def functions(self) -> dict[str, tuple[int, Function]]:
@@ -83,24 +86,54 @@ class History:
             node for at, node in self._nodes if at == cell and is_inside(span, span_of(node)) and span_of(node) != span
         ]
 
+    def parents_of(self, node: ast.expr) -> list[ast.AST]:
+        """Give what a node of the notebook's code lies in, the nearest first."""
+        found = list[ast.AST]()
+        above = self._above.get(node)
+        while above is not None:
+            found.append(above)
+            above = self._above.get(above)
+        return found
+
     def place_of(self, event: Event) -> Place:
-        """Give the place of an event: where it lies in a function, the call of it that the statement made."""
-        return self.place_at(event.statement, event.cell, event.span)
+        """Give the place of an event: where it lies in a function, the call of it that the statement made.
+
+        Of a function that a statement calls several times, each event is of the call in its turn.
+        """
+        places = self._places(event.statement, event.cell, event.span)
+        same = self._together.get((type(event).__name__, event.statement, event.cell, event.span), [])
+        return places[same.index(event.id)] if len(same) == len(places) and event.id in same else places[0]
 
     def place_at(self, statement: int, cell: int, span: Span) -> Place:
-        """Give the place of what stands at a span when a statement ran."""
-        function = self._enclosing(cell, span)
-        top = self.statements.get(statement)
-        if function is None or top is None:
-            return Place(statement, cell)
-        return self._called(function, cell, top) or Place(statement, cell, function)
+        """Give the place of what stands at a span when a statement ran: of several calls the last, as values are."""
+        return self._places(statement, cell, span)[-1]
+
+    def _places(self, statement: int, cell: int, span: Span) -> list[Place]:
+        key = (statement, cell, span)
+        if key not in self._known_places:
+            function, top = self._enclosing(cell, span), self.statements.get(statement)
+            found = [Place(statement, cell)]
+            if function is not None and top is not None:
+                called = list(self._called(function, cell, top.node, Place(top.id, top.cell)))
+                found = called[:MANY] or [Place(statement, cell, function)]
+            self._known_places[key] = found
+        return self._known_places[key]
 
     def function_called(self, call: ast.Call) -> tuple[int, Function] | None:
         """Give the notebook's own function that a call is of, with its cell; for a class, its __init__ is not it."""
+        call = self.direct(call)
         own = isinstance(call.func, ast.Name) or (
             isinstance(call.func, ast.Attribute) and not self.is_library(call.func)
         )
         return self.functions.get(called_name(call)) if own else None
+
+    def direct(self, call: ast.Call) -> ast.Call:
+        """Write `df.pipe(f, a)` as the call `f(df, a)` that it is; any other call stays."""
+        function = call.args[0] if call.args else None
+        if called_name(call) != "pipe" or not isinstance(function, ast.Name) or function.id not in self.functions:
+            return call
+        assert isinstance(call.func, ast.Attribute)
+        return ast.copy_location(ast.Call(function, [call.func.value, *call.args[1:]], call.keywords), call)
 
     def is_library(self, node: ast.expr) -> bool:
         """Say whether an expression is a name of an imported module: `np`, `pd.Series`."""
@@ -133,6 +166,11 @@ class History:
         return [*self.lineage(self.reads_of(event.statement), event.statement), event.statement]
 
     @cached_property
+    def _above(self) -> dict[ast.AST, ast.AST]:
+        nodes = (node for s in self.notebook.statements for node in ast.walk(s.node))
+        return {child: node for node in nodes for child in ast.iter_child_nodes(node)}
+
+    @cached_property
     def _nodes(self) -> list[tuple[int, ast.expr]]:
         return [(s.cell, node) for s in self.notebook.statements for node in ast.walk(s.node)
                 if isinstance(node, ast.expr)]  # fmt: skip
@@ -159,21 +197,25 @@ class History:
         ]
         return min(inside, key=lambda node: (node.end_lineno or 0) - node.lineno, default=None)
 
-    def _called(self, function: Function, at: int, top: Statement) -> Place | None:
-        """Find the call, from the statement down, that reached a function."""
-        queue: list[tuple[ast.AST, Place]] = [(top.node, Place(top.id, top.cell))]
-        met = set[str]()
-        while queue:
-            node, place = queue.pop(0)
-            for call in calls_in(node):
-                for name in self._names(call):
-                    if name == function.name:
-                        return Place(top.id, at, function, call, place)
-                    if name in self.functions and name not in met:
-                        met.add(name)
-                        cell, inner = self.functions[name]
-                        queue.append((inner, Place(top.id, cell, inner, call, place)))
-        return None
+    @cached_property
+    def _together(self) -> dict[tuple[str, int, int, Span], list[int]]:
+        """The events of one kind at one place of the code in one statement, in their order."""
+        found: dict[tuple[str, int, int, Span], list[int]] = {}
+        events: list[Fit | Predict | Call] = [*self.trace.fits, *self.trace.predicts, *self.trace.calls]
+        for event in events:
+            found.setdefault((type(event).__name__, event.statement, event.cell, event.span), []).append(event.id)
+        return found
+
+    def _called(self, function: Function, at: int, node: ast.AST, place: Place) -> Iterator[Place]:
+        """Give the calls, from the statement down, that reach a function, in the order in which they are made."""
+        for call in _in_order(node):
+            call = self.direct(call)
+            for name in self._names(call):
+                if name == function.name:
+                    yield Place(place.statement, at, function, call, place)
+                elif name in self.functions and place.depth < DEEP and self.functions[name][1] is not node:
+                    cell, inner = self.functions[name]
+                    yield from self._called(function, at, inner, Place(place.statement, cell, inner, call, place))
 
     def _names(self, call: ast.Call) -> list[str]:
         name = called_name(call)
@@ -197,6 +239,14 @@ def is_inside(span: Span, outer: Span) -> bool:
     (True, False)
     """
     return outer[:2] <= span[:2] and span[2:] <= outer[2:]
+
+
+def _in_order(node: ast.AST) -> Iterator[ast.Call]:
+    """Give the calls in a piece of code as they are made: arguments before what takes them."""
+    for child in ast.iter_child_nodes(node):
+        yield from _in_order(child)
+    if isinstance(node, ast.Call):
+        yield node
 
 
 def calls_in(node: ast.AST) -> Iterator[ast.Call]:

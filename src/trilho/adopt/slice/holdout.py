@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from trilho.adopt.plan import Split
-from trilho.adopt.slice.history import History, Place, argument_of, called_name, calls_in
+from trilho.adopt.slice.history import History, Place, argument_of, called_name, calls_in, span_of
 from trilho.adopt.slice.origin import Source, constant, definition, path, reach
 from trilho.adopt.trace import Fit, Predict
 
@@ -22,6 +22,7 @@ TIMELY = re.compile(
 )
 FOLDS = {"KFold", "StratifiedKFold", "GroupKFold", "TimeSeriesSplit", "RepeatedKFold", "RepeatedStratifiedKFold"}
 WATCHED = {"eval_set", "evals", "valid_sets", "X_val", "eval_X"}
+DRAWS = {"rand", "random", "uniform", "random_sample", "binomial"}
 TABLES = {"frame", "series", "array", "sparse", "dataset"}
 SHUFFLES = {"ShuffleSplit", "GroupShuffleSplit", "StratifiedShuffleSplit"}
 
@@ -48,9 +49,10 @@ def find_split(history: History, fit: Fit | None, predict: Predict | None) -> tu
     cuts = [c for s in test if (c := _split_call(history, s)) is not None]
     cuts = cuts or [c for s in test if s.code not in shared for c in _cuts(history, s)]
     mine = [c for s in train if s.code not in shared for c in _cuts(history, s)]
+    mine.sort(key=lambda one: not cuts or one.expression != cuts[0].expression)
     cuts = cuts or mine
     if not cuts:
-        return Split("none"), None
+        return _of_another_table(history, fit, predict), None
     cut = cuts[0]
     called = any(called_name(c) == "train_test_split" for c in calls_in(cut.source.node))
     beside = [] if called else [c for c in mine[:1] if c.kind == cut.kind]
@@ -60,13 +62,23 @@ def find_split(history: History, fit: Fit | None, predict: Predict | None) -> tu
     split = Split(
         kind=cut.kind,
         statements=tuple(sorted(statements)),
-        share=cut.share or _share(fit, predict),
+        share=_share(fit, predict) if cut.share is None or _is_chained(test) else cut.share,
         seed=cut.seed or next((c.seed for c in mine if c.seed), ""),
         cut=cut.expression,
         train=tuple(dict.fromkeys([*names[0], *_argument_names(history, fit)])),
         test=tuple(dict.fromkeys([*names[1], *_argument_names(history, predict)])),
     )
     return split, cut
+
+
+def _of_another_table(history: History, fit: Fit, predict: Predict) -> Split:
+    """Recognise test rows that were read from a table of their own."""
+    trained = fit.X.value.aligned if fit.X is not None else None
+    asked = predict.X.value.aligned if predict.X is not None else None
+    if trained is None or asked is None or trained.read == asked.read or "length" in (trained.how, asked.how):
+        return Split("none")
+    sides = (tuple(dict.fromkeys(_argument_names(history, event))) for event in (fit, predict))
+    return Split("rows", (), _share(fit, predict), "", "", *sides)
 
 
 def moving(split: Split, cut: Cut | None, times: list[datetime], history: History) -> str:
@@ -96,15 +108,21 @@ def _span(length: timedelta) -> str:
     return f"last {hours} hours"
 
 
-def _sources(history: History, event: Fit | Predict) -> list[Source]:
+def input_code(history: History, event: Fit | Predict) -> tuple[ast.expr, Place] | None:
+    """Give the code of the rows that a model was given, and where it stands."""
     call, place = history.call_of(event), history.place_of(event)
     if call is None:
-        return []
+        return None
     at = 1 if isinstance(event, Fit) and event.how == "train" else 0
     given = argument_of(call, at, "X", "dtrain", "train_set", "data")
     if given is None and isinstance(call.func, ast.Attribute):
         given = call.func.value  # OLS(y, X).fit()
-    return list(reach(history, given, place)) if given is not None else []
+    return (given, place) if given is not None else None
+
+
+def _sources(history: History, event: Fit | Predict) -> list[Source]:
+    given = input_code(history, event)
+    return list(reach(history, *given)) if given is not None else []
 
 
 def _split_call(history: History, source: Source) -> Cut | None:
@@ -170,6 +188,8 @@ def _seed_of(history: History, call: ast.Call, place: Place) -> str:
 
 
 def _of_subscript(history: History, node: ast.Subscript, source: Source) -> Iterator[Cut]:
+    if _takes_columns(history, node, source.place):
+        return
     rows = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) and node.slice.elts else node.slice
     if isinstance(rows, ast.Slice):
         limit = rows.lower or rows.upper
@@ -187,12 +207,22 @@ def _of_subscript(history: History, node: ast.Subscript, source: Source) -> Iter
             return
 
 
+def _takes_columns(history: History, node: ast.Subscript, place: Place) -> bool:
+    """Say whether `df[names]` takes columns: all rows stay."""
+    key = history.seen(node.slice, place)
+    if key is None or key.value.kind != "sequence":
+        return False
+    whole, part = history.seen(node.value, place), history.seen(node, place)
+    return whole is not None and part is not None and whole.value.rows == part.value.rows
+
+
 def _of_comparison(history: History, compare: ast.Compare, source: Source, place: Place) -> Iterator[Cut]:
     left, limit = compare.left, compare.comparators[0]
     if isinstance(left, ast.Constant):
         left, limit = limit, left
-    if any(called_name(c) in ("rand", "random", "uniform") for c in calls_in(left)):
-        yield Cut("random", source, "")
+    drawn = [c for s in path(history, left, place) for c in calls_in(s.node) if called_name(c) in DRAWS]
+    if drawn:
+        yield Cut("random", source, "", None, _seed_of_draw(history, drawn[0], place))
         return
     told = constant(history, limit, place)
     name = left.attr if isinstance(left, ast.Attribute) else ""
@@ -205,6 +235,16 @@ def _of_comparison(history: History, compare: ast.Compare, source: Source, place
     )
     timely = bool(dated or TIMELY.search(name) or TIMELY.search(ast.unparse(left)))
     yield Cut("time" if timely else "rows", source, _written(history, limit, place), limit, place=place)
+
+
+def _seed_of_draw(history: History, call: ast.Call, place: Place) -> str:
+    """Give the seed of the generator that numbers are drawn from: `rng = np.random.RandomState(7)`."""
+    generator = call.func.value if isinstance(call.func, ast.Attribute) else None
+    for source in path(history, generator, place) if generator is not None else ():
+        if isinstance(source.node, ast.Call) and called_name(source.node) in ("RandomState", "default_rng"):
+            seed = argument_of(source.node, 0, "seed")
+            return ast.unparse(seed) if seed is not None else ""
+    return ""
 
 
 def _is_time(history: History, node: ast.expr, place: Place) -> bool:
@@ -269,6 +309,12 @@ def _limit_statements(history: History, cut: Cut) -> set[int]:
             found.add(source.place.statement)
             waiting.append((source.node, source.place))
     return found
+
+
+def _is_chained(test: list[Source]) -> bool:
+    """Say whether test rows were split off what another split had left: its share is of that part alone."""
+    calls = {(s.place.cell, span_of(c)) for s in test for c in calls_in(s.node) if called_name(c) == "train_test_split"}
+    return len(calls) > 1
 
 
 def _makes_tables(history: History, statement: int) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from trilho.adopt.scopes import bound, root
 from trilho.adopt.slice import calls
 from trilho.adopt.slice.expressions import Expressions
+from trilho.adopt.slice.shared import Unsliceable
 from trilho.adopt.slice.text import Edit, span_of
 
 
@@ -33,6 +34,9 @@ class Learner(Expressions):
 
     def statement(self, node: ast.stmt, before: ast.stmt | None = None) -> None:
         """Rewrite one statement."""
+        if (self.cell, span_of(node)) in self.shared.left_out:
+            self.edits.append(Edit(span_of(node), "\0"))
+            return
         self.edits += self.base(node) if not isinstance(node, ast.For | ast.If | ast.With | ast.Try | ast.While) else []
         match node:
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
@@ -61,7 +65,12 @@ class Learner(Expressions):
                 for part in (node.body, *(h.body for h in node.handlers), node.orelse, node.finalbody):
                     self.block(part)
             case ast.Return(value=value) if value is not None:
-                self.visit(value)
+                if self.is_filter(value) and not self.learning:
+                    self.filter_returned(node, value)
+                else:
+                    self.visit(value)
+            case ast.Delete(targets=targets) if self.only_target(targets):
+                self.only_in_training(node)
             case ast.Global():
                 self.drop_globals(node)
             case _:
@@ -83,6 +92,7 @@ class Learner(Expressions):
         if self.only_target(targets) or self.from_target(targets, value):
             self.only_in_training(node)
             return
+        self.edits += self.where_chosen(node) if not self.learning else []
         for target in targets:
             if not isinstance(target, ast.Name):
                 self.children(target)
@@ -97,12 +107,15 @@ class Learner(Expressions):
         if self.learning:
             self.bind(target, "rows" if self.depends(value) and not self.is_schema(value) else self.kind_of(value))
             return
-        if self.factorized(target, value, node):
+        if self.factorized(target, value, node) or self.binned(target, value, node):
             return
         learns = self.depends(value) and not self.follows_rows(value) and not self.is_schema(value)
         named = isinstance(target, ast.Name) and not isinstance(node, ast.AugAssign)
         if learns and self.guarded and root(target) == self.guarded:
             return
+        if learns and isinstance(target, ast.Tuple) and any(self.binds_rows(e) for e in target.elts):
+            shown = self.code.at(span_of(target))
+            raise Unsliceable(shown, self.cell, node.lineno, "rows and what is learnt of them are made together")
         if learns and not self.is_handle(value) and not self.holds_rows(value):
             name = target.id if isinstance(target, ast.Name) else ""
             if isinstance(target, ast.Tuple) and all(isinstance(e, ast.Name) for e in target.elts):
@@ -169,14 +182,45 @@ class Learner(Expressions):
         if rest is value and base == name:
             self.only_in_training(node)
         elif rest is value and not calls.has_own_work(inner):
+            self.shared.needs_target |= self.mentions_target(value)
             self.indent_under_learning(node, f"{name} = {base}\n")
+        elif rest is value and isinstance(node, ast.Assign):
+            self.shared.needs_target |= self.mentions_target(rest)
+            self.visit(inner)
+            self.filter_after(node, name, value, inner)
         else:
             self.visit(inner)
             whole = self.text(rest)
+            self.shared.needs_target |= self.mentions_target(rest)
             self.edits.append(Edit(span_of(rest), f"({whole} if state.learning else {base})"))
             self.uses_state = self.shared.learns = True
             self.edits += self.base(node)
         self.kinds[target.id] = "rows"
+
+    def filter_after(self, node: ast.Assign, name: str, value: ast.expr, inner: ast.expr) -> None:
+        """Write what a chain does to all rows, and after it what it does in training only."""
+        pad, done = " " * node.col_offset, self.text_with_edits(inner)
+        after = self.code.edited((*span_of(inner)[2:], *span_of(value)[2:]), self.base(value))
+        first, second = (f"({text})" if "\n" in text else text for text in (done, f"{name}{after}"))
+        self.edits.append(
+            Edit(span_of(node), f"{name} = {first}\n{pad}if state.learning:\n{pad}    {name} = {second}")
+        )
+        self.uses_state = self.shared.learns = True
+
+    def filter_returned(self, node: ast.Return, value: ast.expr) -> None:
+        """Let a function give fewer rows, or others in front, in training only."""
+        if self.shared.lags and calls.only_sorts(value):
+            self.sort(value)
+            return
+        inner = calls.unfiltered(value, self.is_filter_op)
+        rest = calls.outermost_filter(value, self.is_filter_op)
+        assert rest is not None
+        self.note_rule(node)
+        self.shared.needs_target |= self.mentions_target(rest)
+        self.visit(inner)
+        text = f"{self.text(rest)} if state.learning else {self.text(inner)}"
+        self.edits.append(Edit(span_of(rest), text if rest is value else f"({text})"))
+        self.uses_state = self.shared.learns = True
 
     def sort(self, value: ast.expr) -> None:
         """Sort in serving too, where rows are looked at in order, and keep the labels that tell whose is whose."""

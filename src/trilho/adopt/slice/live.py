@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from trilho.adopt.slice.program import Program, Step
 from trilho.adopt.slice.reading import after_read, place_of_read
 from trilho.adopt.slice.roles import Roles
 from trilho.adopt.slice.shared import Unsliceable
+from trilho.adopt.slice.text import inside, span_of
 from trilho.adopt.slice.truth import Truth
 from trilho.adopt.trace import Argument, Fit, Predict, Read
 
@@ -67,6 +68,18 @@ class Live:
         return "rows" if self.roles.depends(id_) else "constant"
 
     @property
+    def has_test_file(self) -> bool:
+        """Whether the rows that judge were read from a file of their own."""
+        return self.roles.has_test_file
+
+    @cached_property
+    def of_test_file(self) -> set[int]:
+        """The steps that make the model's input of such a file."""
+        if not self.has_test_file or self.asked is None or self.asked_input is None:
+            return set()
+        return set(self.program.backward(self.asked_input.names, self.asked.statement)) - {*self.shared, *self.training}
+
+    @property
     def splits(self) -> list[int]:
         """Give the steps that take train and test apart, of those that are live."""
         live = {*self.training, *self.experiment}
@@ -82,7 +95,8 @@ def find_live(program: Program, roles: Roles) -> Live:
     X = ask(program, fit, fit.X) if fit.X is not None else _only_rows(program, roles, fit)
     live = Live(program, roles, fit, X, ask(program, fit, fit.y), read.statement, frame)
     top = program.steps[fit.statement]
-    live.training = [*program.backward(top.reads | top.mutates, fit.statement), fit.statement]
+    given = program.given_to_fit(fit)
+    live.training = [*program.backward(top.reads | top.mutates, fit.statement, given), fit.statement]
     seeds = [id_ for id_, s in program.steps.items() if isinstance(s.node, ast.Expr) and
              any(word in s.statement.source for word in SEEDS) and id_ < fit.statement]  # fmt: skip
     live.training = sorted({*live.training, *seeds})
@@ -113,21 +127,54 @@ def ask(program: Program, event: Fit | Predict, given: Argument | None) -> Ask:
 
 
 def _through_functions(program: Program, step: Step, event: Fit | Predict, source: str) -> str:
-    """Give the caller's expression for a parameter of the function that an event lies in."""
-    name = next((n for n, d in program.definitions.items() if program.cell_of_function.get(n) == event.cell
-                 and d.lineno <= event.span[0] <= (d.end_lineno or 0)), "")  # fmt: skip
-    node = program.definitions.get(name)
-    for part in ast.walk(step.node):
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id == name:
-            assert isinstance(node, ast.FunctionDef)
-            order = list(parameters(node))
-            if source in order:
-                place = order.index(source)
-                given = {k.arg: k.value for k in part.keywords}
-                value = given.get(source) or (part.args[place] if place < len(part.args) else None)
-                if value is not None:
-                    return ast.unparse(value)
-    raise Unsliceable(source, event.cell, event.span[0], "it is made inside a function that also fits the model")
+    """Give the caller's expression for a parameter of the function or method that an event lies in."""
+    inner = [f for f, cell in _functions(program) if cell == event.cell and inside(event.span, span_of(f))]
+    rows = event.X.value.rows if event.X is not None else None
+    found = _passed(program, step, inner[-1], source, rows, 3) if inner else None
+    if found is None:
+        raise Unsliceable(source, event.cell, event.span[0], "it is made inside a function that also fits the model")
+    return ast.unparse(found)
+
+
+def _functions(program: Program) -> list[tuple[ast.FunctionDef, int]]:
+    """Give the notebook's functions and its classes' methods, each with its cell, an inner one after its outer one."""
+    return [
+        (part, program.cell_of_function[name])
+        for name, node in program.definitions.items()
+        for part in ast.walk(node)
+        if isinstance(part, ast.FunctionDef)
+    ]
+
+
+def _passed(
+    program: Program, step: Step, function: ast.FunctionDef, source: str, rows: int | None, depth: int
+) -> ast.expr | None:
+    """Give what a statement passed for a function's parameter, itself or through the functions that it calls."""
+    found = [a for a in _arguments(step.node, function, source) if a is not None]
+    same = [a for a in found if (value := program.value(step.id, step.cell, a)) is not None and value.rows == rows]
+    if found or depth == 0:
+        return next(iter([*same, *found]), None)
+    for outer, _ in _functions(program):
+        for given in _arguments(outer, function, source) if outer is not function else []:
+            made = _passed(program, step, outer, ast.unparse(given), rows, depth - 1) if given is not None else None
+            if made is not None:
+                return made
+    return None
+
+
+def _arguments(node: ast.AST, function: ast.FunctionDef, name: str) -> Iterator[ast.expr | None]:
+    """Give what the calls of a function in some code pass for one of its parameters."""
+    order = list(parameters(function))
+    if name not in order:
+        return
+    for part in ast.walk(node):
+        if not isinstance(part, ast.Call):
+            continue
+        method = isinstance(part.func, ast.Attribute) and part.func.attr == function.name and order[0] == "self"
+        if method or (isinstance(part.func, ast.Name) and part.func.id == function.name):
+            place = order.index(name) - method
+            given = {k.arg: k.value for k in part.keywords}
+            yield given.get(name) or (part.args[place] if 0 <= place < len(part.args) else None)
 
 
 def _find_served(live: Live) -> None:
@@ -176,10 +223,23 @@ def serving(live: Live, names: Iterable[str], before: int) -> tuple[list[int], l
         if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.FunctionDef | ast.ClassDef):
             needed -= step.writes
         more = step.reads | step.mutates
-        needed |= more if id_ not in roles.splits else {n for n in more if _is_rows(roles, id_, n)}
+        parted = {n for n in more if _is_parted(roles, id_, n)} | _chosen_by(live, step)
+        needed |= more if id_ not in roles.splits else parted
         for fit in program.fits_before(id_):
             fits.add(fit.statement)
     return found[::-1], learnt
+
+
+def _chosen_by(live: Live, step: Step) -> set[str]:
+    """Give the names of the expressions whose rows a split takes apart: `train_test_split(df[features], ...)`."""
+    found: set[str] = set()
+    for part in ast.walk(step.node):
+        word = part.func if isinstance(part, ast.Call) else None
+        if isinstance(part, ast.Call) and "train_test_split" in (getattr(word, "id", ""), getattr(word, "attr", "")):
+            for given in part.args:
+                if not isinstance(given, ast.Name) and not live.truth.takes_only(step.id, given):
+                    found |= {n.id for n in ast.walk(given) if isinstance(n, ast.Name)}
+    return found & step.reads
 
 
 def _fitted_names(program: Program, roles: Roles, id_: int) -> set[str]:
@@ -194,9 +254,13 @@ def _fitted_names(program: Program, roles: Roles, id_: int) -> set[str]:
     return names
 
 
-def _is_rows(roles: Roles, id_: int, name: str) -> bool:
+def _is_parted(roles: Roles, id_: int, name: str) -> bool:
+    """Say whether a split takes apart the rows of a name, and does not only choose by them: `df[u < 0.7]`."""
     bound = roles.before[id_].get(name)
-    return bound is not None and bound.kind == "rows"
+    node = roles.program.steps[id_].node
+    chosen = {id(n) for part in ast.walk(node) if isinstance(part, ast.Subscript) for n in ast.walk(part.slice)}
+    used = [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name]
+    return bound is not None and bound.kind == "rows" and any(id(n) not in chosen for n in used)
 
 
 def _find_experiment(live: Live, seeds: list[int]) -> None:

@@ -112,7 +112,7 @@ class _Reading:
         ]
         if not around:
             root = ast.parse(lag.source, mode="eval").body
-            names = {n.id for n in ast.walk(root) if isinstance(n, ast.Name)}
+            names = {n.id for part in (root, holding) if part for n in ast.walk(part) if isinstance(n, ast.Name)}
             around = [
                 call
                 for tree in self._simple()

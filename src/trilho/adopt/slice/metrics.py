@@ -11,7 +11,7 @@ from pathlib import Path
 from trilho.adopt.plan import Metric
 from trilho.adopt.slice.history import History, Place, argument_of, called_name, calls_in, is_inside, span_of
 from trilho.adopt.slice.models import ASKED, Candidate, Models, held_out
-from trilho.adopt.slice.origin import constant, definition, path, reach
+from trilho.adopt.slice.origin import constant, definition, path, reach, returned
 from trilho.adopt.slice.scores import NO_NUMBER, formula, metric_name, number, scorer_name
 from trilho.adopt.slice.tables import kept_values
 from trilho.adopt.trace import Argument, Call, Expression, Fit, Predict, Value
@@ -34,6 +34,7 @@ class Measured:
     held_out: bool = True
     others: tuple[Candidate, ...] = ()  # whose predictions are in it too
     cross_validated: bool = False
+    swept: bool = False  # over limits, of which the notebook chose this one
     place: tuple[int, tuple[int, int, int, int]] = (0, (0, 0, 0, 0))
 
     @property
@@ -51,7 +52,7 @@ def measure(history: History, models: Models, scratch: Path | None = None) -> li
             *_by_function(history, models, scratch),
             *_by_score(history, models),
             *_by_hand(history, models),
-            *_by_cross_validation(history, models),
+            *_by_cross_validation(history, models, scratch),
             *_by_search(history, models),
         ],
         key=lambda measured: measured.order,
@@ -159,7 +160,11 @@ def _by_hand(history: History, models: Models) -> Iterator[Measured]:
             if value is None or node is None or (seen.cell, seen.span) in known or not isinstance(node, MADE_BY_HAND):
                 continue
             place = history.place_at(statement.id, seen.cell, seen.span)
-            yield from _written_out(history, models, node, place, seen, value)
+            back = returned(history, node, place) if isinstance(node, ast.Call) else None
+            if back is not None:  # a metric's own function: what it gave to this call of it
+                yield from _written_out(history, models, back.node, back.place, seen, value)
+            else:
+                yield from _written_out(history, models, node, place, seen, value)
 
 
 def _written_out(
@@ -190,7 +195,7 @@ def _written_out(
             return
 
 
-def _by_cross_validation(history: History, models: Models) -> Iterator[Measured]:
+def _by_cross_validation(history: History, models: Models, scratch: Path | None) -> Iterator[Measured]:
     for call in [*history.trace.metrics, *history.trace.calls]:
         if call.function.rpartition(".")[2] not in CROSS_VALIDATED:
             continue
@@ -201,16 +206,20 @@ def _by_cross_validation(history: History, models: Models) -> Iterator[Measured]
         scoring = argument_of(node, -1, "scoring")
         told = constant(history, scoring, place) if scoring is not None else None
         default = "accuracy" if model is not None and _classifies(history, model) else "r2"
-        for value, key in _means(history, call):
+        for value, key, rooted in _means(history, call, scratch):
             name, sign = scorer_name(key or (told if isinstance(told, str) else default))
+            name = f"r{name}" if rooted and name in ("mse", "msle") else name
             metric = Metric(name, call.function, abs(value) if sign < 0 else value, call.statement, call.cell,
                             call.span[0], tuple(a.source for a in call.arguments), None, call.id)  # fmt: skip
             yield Measured(metric, call.order, model, cross_validated=True, place=(call.cell, call.span))
 
 
-def _means(history: History, call: Call) -> Iterator[tuple[float, str]]:
-    """Give the mean of a cross-validation's scores, as the notebook wrote it or from the scores themselves."""
-    told: dict[str, float] = {}
+def _means(history: History, call: Call, scratch: Path | None) -> Iterator[tuple[float, str, bool]]:
+    """Give the mean of a cross-validation's scores as the notebook wrote it, and whether it is of their roots.
+
+    Where nothing is written, or one place of the code gave several, it is from the scores themselves.
+    """
+    told: dict[str, tuple[float, bool]] = {}
     for statement in history.trace.statements:
         if statement.id < call.statement:
             continue
@@ -221,12 +230,29 @@ def _means(history: History, call: Call) -> Iterator[tuple[float, str]]:
                 continue
             place = history.place_at(statement.id, seen.cell, seen.span)
             sources = list(path(history, node, place))
-            if any(s.place.cell == call.cell and span_of(s.node) == call.span for s in sources):
-                told.setdefault(_key(node), value)
-    if not told and call.result.literal is not None:
-        scores = [float(text) for text in NUMBERS.findall(call.result.literal.removeprefix("array"))]
-        told = {"": sum(scores) / len(scores)} if scores else {}
-    yield from ((value, key) for key, value in told.items())
+            met = [s.code == (call.cell, call.span) and s.place.statement == call.statement for s in sources]
+            if any(met):
+                root = any(_is_root(s.node) for s in sources[: met.index(True)])
+                above = next((n for n in history.around(seen.cell, seen.span) if _is_root(n)), None)
+                outer = history.seen(above, place) if above is not None else None
+                rooted = number(outer.value.literal) if outer is not None else None
+                told.setdefault(_key(node), (value if rooted is None else rooted, root or rooted is not None))
+    scores = _scores(call, scratch)
+    here = (call.statement, call.cell, call.span)
+    several = sum((one.statement, one.cell, one.span) == here for one in history.trace.metrics) > 1
+    if scores and (not told or (several and set(told) == {""})):
+        rooted_ones = any(root for _, root in told.values())
+        values = [abs(score) ** 0.5 for score in scores] if rooted_ones else scores
+        told = {"": (sum(values) / len(values), rooted_ones)}
+    yield from ((value, key, root) for key, (value, root) in told.items())
+
+
+def _scores(call: Call, scratch: Path | None) -> list[float]:
+    """Give the scores of a cross-validation's folds."""
+    if scratch is not None and call.result.kind == "array" and call.result.file:
+        return [float(str(value)) for value in kept_values(scratch, call.result.file)]
+    literal = call.result.literal if call.result.kind != "mapping" else None
+    return [float(text) for text in NUMBERS.findall((literal or "").removeprefix("array"))]
 
 
 def _key(node: ast.expr) -> str:
@@ -344,9 +370,11 @@ def _is_cross_predicted(history: History, code: ast.expr, place: Place) -> bool:
 
 
 def _candidate_of(models: Models, value: Value | None) -> Candidate | None:
+    """Give the candidate that an object is; a search's best estimator is the search, other parts are themselves."""
     if value is None:
         return None
-    if value.object is not None and (owner := models.owner(value.object)) is not None:
+    owner = models.owner(value.object) if value.object is not None else None
+    if owner is not None and (owner.object == value.object or "Search" in owner.type):
         return owner
     same = [c for c in models.candidates.values() if c.type == value.type]
     return same[-1] if same else None

@@ -173,6 +173,7 @@ def returned(history: History, call: ast.Call, place: Place) -> Source | None:
     called = history.function_called(call)
     if called is None or place.depth >= NESTED:
         return None
+    call = history.direct(call)
     cell, function = called
     values = [node.value for node in _own_nodes(function.body) if isinstance(node, ast.Return) and node.value]
     return Source(values[-1], Place(place.statement, cell, function, call, place)) if values else None
@@ -219,6 +220,8 @@ def _before_call(history: History, call: ast.Call, source: Source) -> Source | N
     if isinstance(call.func, ast.Attribute) and name not in PASS_ON and not history.is_library(call.func):
         return Source(call.func.value, place)
     first = argument_of(call, 0, "data", "a", "arg")
+    if first is None and isinstance(call.func, ast.Attribute) and not history.is_library(call.func):
+        first = call.func.value  # df.copy()
     return Source(first, place) if first is not None else None
 
 

@@ -100,8 +100,9 @@ class PastAssembly(Assembly):
         node = text.step.node
         if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
             return text
-        name, merges = ast.unparse(node.targets[0]), calls.is_method(node.value, "merge")
-        if not merges or "left" not in text.source or not text.source.rstrip().endswith(")"):
+        merged = node.value.func.value if isinstance(node.value.func, ast.Attribute) else None
+        name, merges = getattr(merged, "id", ""), calls.is_method(node.value, "merge")
+        if not merges or not name or "left" not in text.source or not text.source.rstrip().endswith(")"):
             return text
         return replace(text, source=f"{text.source.rstrip()}.set_axis({self.renames.get(name, name)}.index)")
 
@@ -112,7 +113,8 @@ class PastAssembly(Assembly):
         X = first.source.partition(" = ")[0]
         made = [first]
         if self._leaves_out_incomplete():
-            made.append(replace(first, source=f"{X} = {X}.dropna()  # a past row's own past can be too short"))
+            made.append(replace(first, source=f"{X} = {X}.dropna()  # where a row's past is too short\n"
+                                              f"if {X}.empty:\n    return np.full(len(rows), np.nan)"))  # fmt: skip
         returns = f"pd.Series({written.returns}, index={X}.index).reindex(rows.index).to_numpy()"
         return replace(written, parts=(*made, *written.parts[1:]), returns=returns)
 

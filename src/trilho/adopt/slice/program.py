@@ -10,7 +10,7 @@ from functools import cached_property
 from trilho.adopt.dataflow import Definition, Effects, closure, definitions, flow
 from trilho.adopt.notebook import Notebook, Statement
 from trilho.adopt.plan import Choice
-from trilho.adopt.slice.text import Code, inside, span_of
+from trilho.adopt.slice.text import Code, Edit, inside, span_of
 from trilho.adopt.trace import Fit, Predict, Read, Span, StatementTrace, Trace, Value
 
 MODELS = ("estimator", "booster")
@@ -62,9 +62,13 @@ class Program:
         self.effects: dict[str, Effects] = closure(self.definitions)
         self._did = {s.id: s for s in trace.statements}
         self._seen: dict[tuple[int, int, Span], Value] = {}
+        self._last: dict[tuple[int, Span], Value] = {}
         for did in trace.statements:
             for expression in did.expressions:
                 self._seen[did.id, expression.cell, expression.span] = expression.value
+                self._last[expression.cell, expression.span] = expression.value
+        self.alike: dict[int, int] = {}  # reads of a second table that is prepared with the first: their rows
+        self.taken_out: dict[tuple[int, Span], Edit] = {}  # what stands where a second table was
         self.steps: dict[int, Step] = {}
         self._known: dict[str, Value] = {}  # what each name was when last seen
         for statement in notebook.statements:
@@ -105,6 +109,10 @@ class Program:
                          literal=repr(node.value))  # fmt: skip
         return self._seen.get((step, cell, span_of(node)))
 
+    def last_value(self, cell: int, node: ast.expr) -> Value | None:
+        """Give what an expression was worth when any statement last evaluated it, as one inside a function."""
+        return self._last.get((cell, span_of(node)))
+
     def fits_of(self, step: int) -> list[Fit]:
         """Give the fits that a statement made."""
         return [fit for fit in self.trace.fits if fit.statement == step]
@@ -112,6 +120,11 @@ class Program:
     def asked_of(self, step: int) -> list[Predict]:
         """Give what a statement asked of estimators."""
         return [predict for predict in self.trace.predicts if predict.statement == step]
+
+    def methods(self, object_: int) -> set[str]:
+        """Give what an estimator was asked, by the notebook or once it had ended."""
+        asked = {predict.method for predict in self.trace.predicts if predict.object == object_}
+        return asked | {golden.method for golden in self.trace.golden if golden.object == object_}
 
     def family(self, object_: int) -> set[int]:
         """Give an estimator, the ones inside it, and the ones that it is inside of or has a part in common with."""
@@ -155,6 +168,10 @@ class Program:
             fitted |= {fit.statement for fit in self.fits_before(id_)}
         return live[::-1]
 
+    def given_to_fit(self, fit: Fit) -> list[int]:
+        """Give the earlier fits that the statement of a fit builds on: `grid.best_estimator_.fit(X, y)`."""
+        return [before.id for before in self.fits_before(fit.statement)]
+
     def fits_before(self, id_: int) -> Iterator[Fit]:
         """Give the fits in earlier statements that made the estimators that a statement asks."""
         for asked in self.asked_of(id_):
@@ -164,18 +181,43 @@ class Program:
                 last = max(made, key=lambda fit: (fit.order, fit.object == asked.object))
                 if last.statement != id_:
                     yield last
+        for object_ in self._looked_into(id_):
+            made = [f for f in self.trace.fits if f.object == object_ and f.statement < id_]
+            if made:
+                yield max(made, key=lambda fit: fit.order)
         if "prefit" in self.steps[id_].statement.source or "FrozenEstimator" in self.steps[id_].statement.source:
             for fit in self.fits_of(id_):
                 inner = self.family(fit.object) - {fit.object}
                 yield from (f for f in self.trace.fits if f.object in inner and f.order < fit.order)
 
+    def _looked_into(self, id_: int) -> set[int]:
+        """Give the estimators of which a statement reads what a fit has left: `grid.best_estimator_`."""
+        fitted = {
+            part.value.id
+            for part in ast.walk(self.steps[id_].node)
+            if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)
+            and part.attr.endswith("_") and not part.attr.endswith("__")
+        }  # fmt: skip
+        return {seen.id for seen in self.trace.objects if fitted & set(seen.names)} if fitted else set()
+
     def _fit(self, id_: int) -> Fit:
         return next(fit for fit in self.trace.fits if fit.id == id_)
+
+    def _asked_only(self, statement: Statement) -> set[str]:
+        """Give the names that only ask for an answer which is read from its extract: a client, a job, a query."""
+        spans = [read.span for read in self.trace.reads
+                 if read.kind in ("bigquery", "sql") and read.statement == statement.id and read.cell == statement.cell]
+        names = [n for n in ast.walk(statement.node) if isinstance(n, ast.Name)] if spans else []
+        within = [n for n in names if any(inside(span_of(n), span) for span in spans)]
+        return {n.id for n in within} - {n.id for n in names if n not in within}
 
     def _step(self, statement: Statement) -> Step:
         did = self._did[statement.id]
         seen = flow(statement.node, self.effects)
         writes = seen.writes | {name for name in did.writes if name in seen.writes or seen.open}
+        if isinstance(statement.node, ast.If):  # what stands in a branch that was not taken was not bound
+            taken = {*did.writes, *did.mutates}
+            writes = frozenset(name for name in writes if name in taken or name not in self._known)
         unseen = {n for n in seen.mutates if n in self._known and not self._known[n].digest}
         mutates = (set(did.mutates) | unseen) - writes
         refitted = {fit.object for fit in self.fits_of(statement.id)}
@@ -187,5 +229,5 @@ class Program:
             if (name in names or (name in did.values and did.values[name].object in family))
             and (name not in did.values or did.values[name].kind in MODELS)
         }
-        known = {n for n in seen.reads if not hasattr(__builtins__, n)}
+        known = {n for n in seen.reads if not hasattr(__builtins__, n)} - self._asked_only(statement)
         return Step(statement, did, frozenset(known), frozenset(writes), frozenset(mutates - only_fitted))

@@ -38,7 +38,18 @@ def with_path(program: Program, read: Read, path: str) -> str:
 def load_call(program: Program) -> str:
     """Write the main table's read for any path; what came of a query is read from its extract."""
     read = program.read
-    return "pd.read_parquet(path)" if read.kind in REMOTE else with_path(program, read, "path")
+    return extract_read(read, "path") if is_extract(read) else with_path(program, read, "path")
+
+
+def is_extract(read: Read) -> bool:
+    """Say whether what is kept of a read is the table that came of it: there was no file here, but a query or a URL."""
+    return read.kind in REMOTE or ("://" in read.source and read.file.endswith(".parquet"))
+
+
+def extract_read(read: Read, path: str) -> str:
+    """Write the read of a query's extract: as a table, or row by row where the notebook took BigQuery's rows so."""
+    rows = '.to_dict("records")' if read.function.endswith("RowIterator") else ""
+    return f"pd.read_parquet({path}){rows}"
 
 
 def load_function(program: Program, frame: str, more: list[Part] | None = None) -> Function:
@@ -57,12 +68,40 @@ def rest_of_read(program: Program, frame: str) -> bool:
     read = read_of(program, program.main)
     node = program.steps[read.statement].node
     if program.is_own(read.statement, read.cell, read.span):
-        return not (isinstance(node, ast.Assign) and span_of(node.value) == read.span)
+        return not (isinstance(node, ast.Assign) and span_of(node.value) == read.span) and not _only_reads(node, frame)
     found = after_read(program)
-    rest = [n for n in found[3] if not isinstance(n, ast.Return)] if found is not None else []
-    return not (isinstance(node, ast.Assign) and span_of(node.value) == place_of_read(program)) or any(
-        not (isinstance(n, ast.Expr)) for n in rest
+    rest = found is not None and does_more(found[2], found[3])
+    return not (isinstance(node, ast.Assign) and span_of(node.value) == place_of_read(program)) or rest
+
+
+def does_more(name: str, body: list[ast.stmt]) -> bool:
+    """Say whether the rest of a function that has read a table does more than to show it, and to give it back."""
+    return not all(
+        isinstance(n, ast.Expr) or (isinstance(n, ast.Return) and isinstance(n.value, ast.Name) and n.value.id == name)
+        for n in body
     )
+
+
+def _only_reads(node: ast.stmt, frame: str) -> bool:
+    """Say whether a block does nothing but read a table, of the one place or of another: `try`, `if`, `with`."""
+    if isinstance(node, ast.Assign):
+        named = [t.id for t in node.targets if isinstance(t, ast.Name)]
+        return named == [frame] and isinstance(node.value, ast.Call) and called_word(node.value).startswith("read_")
+    if isinstance(node, ast.Try | ast.If | ast.With | ast.For):
+        inner = [*node.body, *getattr(node, "orelse", []), *getattr(node, "finalbody", [])]
+        inner += [n for h in getattr(node, "handlers", []) for n in h.body]
+        return bool(inner) and all(_only_reads(n, frame) or _says_only(n) for n in inner)
+    return False
+
+
+def _says_only(node: ast.stmt) -> bool:
+    printed = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and called_word(node.value) == "print"
+    return isinstance(node, ast.Pass | ast.Break | ast.Continue) or printed
+
+
+def called_word(call: ast.Call) -> str:
+    """Give the last word of what is called: `read_csv` of `pd.read_csv(...)`."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def place_of_read(program: Program) -> Span | None:
@@ -113,7 +152,8 @@ def lookup_of(program: Program, step: Step) -> list[Lookup]:
         names = sorted(n for n in step.writes if step.did.values.get(n) is not None)
         node = step.node
         name = names[0] if names and isinstance(node, ast.Assign) else root(read_call(program, read)) or "table"
-        found.append(Lookup(f"load_{name}".lower(), read.id, with_path(program, read, "PATH")))
+        call = extract_read(read, "PATH") if is_extract(read) else with_path(program, read, "PATH")
+        found.append(Lookup(f"load_{name}".lower(), read.id, call))
     return found
 
 
@@ -121,14 +161,7 @@ def derive_target(program: Program, frame: str) -> list[Part]:
     """Write how the target comes of the raw columns, as a column of 0 and 1 or of numbers."""
     target, column = program.choice.target, program.choice.target.column
     if target.positive and target.raw:
-        return [
-            Part(
-                f"{frame}[{column!r}] = ({frame}[{column!r}] == {target.positive}).astype(int)",
-                program.steps[read_of(program, program.main).statement].cell,
-                1,
-                program.main,
-            )
-        ]
+        return numbered_target(program, frame)
     parts: list[Part] = []
     raw = set(read_of(program, program.main).value.columns or [])
     for id_ in target.statements:
@@ -172,6 +205,13 @@ def derive_target(program: Program, frame: str) -> list[Part]:
             )
         )
     return parts
+
+
+def numbered_target(program: Program, frame: str) -> list[Part]:
+    """Write the target's classes as 1 and 0, where they are words."""
+    target, read = program.choice.target, read_of(program, program.main)
+    text = f"{frame}[{target.column!r}] = ({frame}[{target.column!r}] == {target.positive}).astype(int)"
+    return [Part(text, program.steps[read.statement].cell, 1, program.main)]
 
 
 def _is_table(step: Step, name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from trilho.adopt.scopes import root
 from trilho.adopt.slice.program import Program, Step
+from trilho.adopt.slice.text import span_of
 from trilho.adopt.trace import Value
 
 Kind = Literal["constant", "rows", "state", "table"]
@@ -42,6 +43,8 @@ SUMMARIES = frozenset(
     }
 )
 
+RESAMPLING = frozenset({"append", "concat", "fit_resample", "resample", "sample", "vstack", "concatenate"})
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -63,16 +66,18 @@ class Roles:
     before: dict[int, dict[str, Bound]] = field(default_factory=dict)
     after: dict[int, dict[str, Bound]] = field(default_factory=dict)
     splits: set[int] = field(default_factory=set)
+    has_test_file: bool = False  # whether the rows that judge were read from a file of their own
 
     @classmethod
     def of(cls, program: Program) -> Roles:
         """Follow all the steps in their order."""
         roles = cls(program)
-        roles.splits = _splitting(program) | _other_halves(program)
+        roles.has_test_file = apart = _has_test_file(program)
+        roles.splits = set() if apart else _splitting(program) | _other_halves(program)
         now: dict[str, Bound] = {}
         for id_, step in sorted(program.steps.items()):
             roles.before[id_] = dict(now)
-            if roles._splits_by_name(step):
+            if not apart and roles._splits_by_name(step):
                 roles.splits.add(id_)
             now = {**now, **{name: roles._bound(step, name, now) for name in step.defines}}
             roles.after[id_] = dict(now)
@@ -80,7 +85,8 @@ class Roles:
 
     def sizes(self, step: int) -> set[int]:
         """Give the numbers of rows that what a step may read has."""
-        return {b.rows for b in self.before[step].values() if b.kind == "rows" and b.rows}
+        seconds = set(self.program.alike.values()) if self._is_loop_over_both(step) else set()
+        return {b.rows for b in self.before[step].values() if b.kind == "rows" and b.rows} | seconds
 
     def side_of(self, step: int) -> Side:
         """Say which side of the split a step is on."""
@@ -108,9 +114,14 @@ class Roles:
         """Say whether a value has one item for each row of a table that is followed."""
         if value is None or value.kind not in TABLES or not value.rows:
             return False
-        if value.aligned is not None and value.aligned.read == self.program.main:
+        if value.aligned is not None and value.aligned.read in (self.program.main, *self.program.alike):
             return True
         return value.rows in set(sizes) and value.rows > 1 and not (value.kind == "array" and "Index" in value.type)
+
+    def _is_loop_over_both(self, step: int) -> bool:
+        """Say whether a loop went over a second table too, which is what its expressions were last worth."""
+        node, cell = self.program.steps[step].node, self.program.steps[step].cell
+        return isinstance(node, ast.For) and (cell, span_of(node.iter)) in self.program.taken_out
 
     def _splits_by_name(self, step: Step) -> bool:
         """Say whether a step takes a part of all the rows for a name of the train or test side."""
@@ -132,7 +143,7 @@ class Roles:
         depends = self.depends(step.id)
         side = self._side(step, name)
         cut = step.id in self.splits and value is not None and value.kind in TABLES and bool(value.rows)
-        if (main or depends) and (cut or self._keeps_rows(step, name, value)):
+        if (main or depends) and (cut or self._keeps_rows(step, name, value) or self._resamples(step, name, value)):
             assert value is not None
             columns = tuple(value.columns) if value.columns is not None else None
             how = value.aligned.how if value.aligned else now[name].order if name in now else "all"
@@ -148,6 +159,14 @@ class Roles:
             return False
         aligned = value is not None and value.aligned is not None and value.aligned.how != "length"
         return aligned or not _summarises(step.node, name)
+
+    def _resamples(self, step: Step, name: str, value: Value | None) -> bool:
+        """Say whether a value is rows of the train side, some of them several times."""
+        if value is None or value.kind not in ("frame", "series", "array") or not value.rows or value.rows < 2:
+            return False
+        words = {n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(step.node)
+                 if isinstance(n, ast.Attribute | ast.Name)}  # fmt: skip
+        return bool(words & RESAMPLING) and self.side_of(step.id) == "train" and not _summarises(step.node, name)
 
     def _side(self, step: Step, name: str) -> Side:
         split = self.program.choice.split
@@ -185,6 +204,18 @@ def without_split(roles: Roles) -> Roles:
     single = {id_: {n: replace(b, side="all") for n, b in now.items()} for id_, now in roles.before.items()}
     after = {id_: {n: replace(b, side="all") for n, b in now.items()} for id_, now in roles.after.items()}
     return Roles(roles.program, single, after, roles.splits)
+
+
+def _has_test_file(program: Program) -> bool:
+    """Say whether the rows that judge were read from a file of their own: then nothing is taken apart."""
+    tests = set(program.choice.split.test)
+    reads = {
+        value.aligned.read
+        for step in program.steps.values()
+        for name, value in step.did.values.items()
+        if name in tests and value.aligned is not None and value.aligned.how != "length"
+    }
+    return bool(reads) and program.main not in reads
 
 
 def _splitting(program: Program) -> set[int]:

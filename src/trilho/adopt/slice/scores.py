@@ -93,11 +93,16 @@ def formula(node: ast.expr, resolve: Resolve = lambda node: node) -> tuple[str, 
     'rmse'
     >>> formula(ast.parse("(p == y).mean()", mode="eval").body)[0]
     'accuracy'
+    >>> formula(ast.parse("100 * np.mean(abs(y - p) / y)", mode="eval").body)[0]
+    'mape'
     """
+    shown = _percent(node)
+    if shown is not None:
+        return formula(shown, resolve)
     root = _root(node)
     if root is not None:
         inner = formula(root, resolve)
-        return ("rmse", *inner[1:]) if inner is not None and inner[0] == "mse" else None
+        return (f"r{inner[0]}", *inner[1:]) if inner is not None and inner[0] in ("mse", "msle") else None
     meant = _meant(node)
     if meant is None:
         return None
@@ -106,6 +111,9 @@ def formula(node: ast.expr, resolve: Resolve = lambda node: node) -> tuple[str, 
     squared = _squared(meant)
     squared = resolve(squared) if squared is not None else None
     if squared is not None and isinstance(squared, ast.BinOp) and isinstance(squared.op, ast.Sub):
+        logs = _applied(squared.left, "log1p"), _applied(squared.right, "log1p")
+        if logs[0] is not None and logs[1] is not None:
+            return "msle", logs[0], logs[1]
         return "mse", squared.left, squared.right
     return _absolute_error(meant, resolve)
 
@@ -126,6 +134,15 @@ def _absolute_error(node: ast.expr, resolve: Resolve) -> tuple[str, ast.expr, as
 
 def _resolved(node: ast.expr | None, resolve: Resolve) -> ast.expr | None:
     return resolve(node) if node is not None else None
+
+
+def _percent(node: ast.expr) -> ast.expr | None:
+    """Give what is multiplied by 100, or turned into a plain number."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        if _is(node.right, 100):
+            return node.left
+        return node.right if _is(node.left, 100) else None
+    return _applied(node, "float") if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
 
 
 def _root(node: ast.expr) -> ast.expr | None:

@@ -40,6 +40,8 @@ def find_score(live: Live) -> Score:
         return Score(asked.statement, None, plain=True)
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     before = {*live.shared, *live.served}
+    if live.has_test_file and live.asked_input is not None:
+        before |= set(program.backward(live.asked_input.names, asked.statement))
     ids, learnt = serving(live, names, step)
     after = [i for i in ids if i not in before and live.kind(i) == "rows" and i not in live.splits
              and (live.roles.side_of(i) == "test" or program.asked_of(i)) and not live.truth.only(i)]  # fmt: skip

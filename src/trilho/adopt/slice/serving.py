@@ -26,9 +26,10 @@ class Serving(Steps):
         """Find after which step the one table goes on that both the target and the features are taken from."""
         self.cut = len(texts)
         last = max((at for at, t in enumerate(texts) if t.filters), default=-1)
-        if not self._needs_frame_after(texts):
+        if not self._needs_frame_after(texts) and self._before_truth(texts) == len(texts):
             return
-        for at in range(len(texts), last, -1):
+        most = self._before_truth(texts)  # what comes after it stands in its place beside the truth
+        for at in range(most, last if most == len(texts) else 0, -1):
             if len(self._crossing(texts, at)) == 1 and not self._crossing(texts, at, kind="state"):
                 self.cut = at
                 return
@@ -38,6 +39,31 @@ class Serving(Steps):
             texts[last].step.node.lineno,
             "several tables lose rows together",
         )
+
+    def _before_truth(self, texts: list[Text]) -> int:
+        """Give the place before the table changes that the target's values are taken from."""
+        for id_ in self._truth_steps():
+            step = self.program.steps[id_]
+            if self._given_truth(step):
+                continue
+            for at, text in enumerate(texts):
+                if text.step.id > id_ and text.step.writes & step.reads:
+                    return at
+        return len(texts)
+
+    def _derives_apart(self, texts: list[Text]) -> bool:
+        """Whether a function of its own makes the features, after the target was taken from the prepared table."""
+        return 0 < self.cut < len(texts) == self.cut + len(texts[self.cut :]) and (
+            self._before_truth(texts) < len(texts) and len(texts) - self.cut > 3 and bool(self._derived_name(texts))
+        )
+
+    def _derived_name(self, texts: list[Text]) -> str:
+        """Give the one name of what is made after the cut that what follows needs."""
+        made = self._crossing(texts, len(texts)) & {n for t in texts[self.cut :] for n in t.step.defines}
+        return self._new(made.pop()) if len(made) == 1 and not self._crossing(texts, len(texts), kind="state") else ""
+
+    def _derive_call(self, texts: list[Text]) -> str:
+        return f"{self._derived_name(texts)} = {self.own['derive']}({self._new(self.prepared)}, state)"
 
     def _needs_frame_after(self, texts: list[Text]) -> bool:
         crossing = self._crossing(texts, len(texts))
@@ -68,10 +94,8 @@ class Serving(Steps):
         skip = {*self.live.shared}
         return [
             i
-            for i in self.live.training
-            if i not in skip
-            and self.live.kind(i) in ("rows", "constant", "table")
-            and (self.live.kind(i) != "rows" or True)
+            for i in sorted({*self.live.training, *self.live.of_test_file})
+            if i not in skip and self.live.kind(i) in ("rows", "constant", "table")
         ]
 
     def _features(self, texts: list[Text]) -> list[Function]:
@@ -96,11 +120,18 @@ class Serving(Steps):
                     f"    {self.frame}.insert({self._place()}, {self.column!r}, 0.0)",
                 ),
             )
+        learns = learns or self._derives_apart(texts)
         state = (("state", "State"),) if learns else ()
         self.state = bool(learns) or bool(self.learnt) or bool(self.frozen)
         given: tuple[tuple[str, str], ...] = ((self.frame, FRAME), *state)
         both = bool(tail) or bool(served) or last != self._new(name)
         after = [*(Part(t.source, t.step.cell, t.step.node.lineno, t.step.id) for t in tail), *served]
+        if self._derives_apart(texts):
+            made = self._derived_name(texts)
+            rest = after[: len(tail)]
+            derive = Function(self.own["derive"], ((self._new(name), FRAME), *state), made, FRAME, tuple(rest),
+                              "Give a prepared table its features.")  # fmt: skip
+            after = [Part(self._derive_call(texts), rest[-1].cell, rest[-1].line, rest[-1].statement), *served]
         if both and parts:
             functions.append(
                 Function(self.own["prepare"], given, self._new(name), FRAME, tuple(parts), "Prepare raw rows.")
@@ -113,6 +144,7 @@ class Serving(Steps):
             )
             after.insert(0, call)
             self.prepare = f"{self.own['prepare']}({{}}{', state' if learns else ''})"
+            functions += [derive] if self._derives_apart(texts) else []
         elif both:
             self.prepare = "{}"
         else:
@@ -167,7 +199,7 @@ class Serving(Steps):
                 learner = self._learner(step, names, serving=True)
                 learner.learning = True
                 learner.edits += [*self._frozen_edits(step), *learner.without_target(step.node)]
-                text = self._pairs(step, learner, values)
+                text = self._pairs(step, learner, values, {n: self._new(s) for n, s in self.same.items()})
             else:
                 text = self._plain(step, names, serving=True)
             self.learnt_in_build |= "state" in text

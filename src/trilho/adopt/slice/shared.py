@@ -10,6 +10,7 @@ from trilho.adopt.plan import Fallback
 from trilho.adopt.slice.naming import StateNames
 from trilho.adopt.slice.program import Program
 from trilho.adopt.slice.roles import Roles
+from trilho.adopt.trace import Span
 
 
 class Unsliceable(Exception):
@@ -46,6 +47,9 @@ class Shared:
     hoisting: set[str] = field(default_factory=set)  # functions that compute statistics of the rows that they are given
     truth: Callable[[int, ast.expr], bool] = lambda _step, _node: False  # whether code takes nothing but the target
     lags: bool = False  # whether rows are looked at in their order, in serving too
+    lambdas: dict[tuple[int, Span], tuple[str, str]] | None = None  # (cell, span) of a held one -> name, function
+    left_out: set[tuple[int, Span]] = field(default_factory=set)  # what load does now: statements, items of loops
+    seconds: set[str] = field(default_factory=set)  # other tables that are stacked under the main one in training
     transforming: set[str] = field(default_factory=set)  # functions that make features
 
     @property

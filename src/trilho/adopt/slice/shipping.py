@@ -89,9 +89,18 @@ def _written(case: Case, left: list[Candidate]) -> tuple[list[Candidate], str] |
         found = _among(_predictors_of(case, {*save.names, *_names_at(case, save)}, save.statement), left)
         if len(found) == 1:
             return found, f"its predictions are written in cell {save.cell} ({_file_name(save)})"
+        blends = [m.candidate for m in case.measured if len(found) > 1 and _is_blend(m, found)]
+        if blends and blends[-1] is not None:
+            names = " and ".join(c.name for c in sorted(found, key=lambda c: c.last.order))
+            return [blends[-1]], f"the score of {names} is written in cell {save.cell} ({_file_name(save)})"
     others = [p for p in case.history.trace.predicts if _is_other_table(case, p)]
     found = _among(case.models.outermost(p.object for p in others[-1:]), left)
     return (found, f"cell {others[-1].cell} predicts new rows with it") if found else None
+
+
+def _is_blend(measured: Measured, found: list[Candidate]) -> bool:
+    """Say whether a metric was of all of these models together."""
+    return {c.object for c in (measured.candidate, *measured.others) if c is not None} == {c.object for c in found}
 
 
 def _refitted(case: Case, left: list[Candidate]) -> tuple[list[Candidate], str] | None:
@@ -99,7 +108,10 @@ def _refitted(case: Case, left: list[Candidate]) -> tuple[list[Candidate], str] 
     measured = [m.order for m in case.measured if m.held_out]
     if not measured:
         return None
+    known = [m.candidate for m in case.measured if m.held_out and m.candidate is not None]
     for candidate in sorted(left, key=lambda c: c.last.order, reverse=True):
+        if candidate.last.order < max(measured) and not any(case.models.kin(candidate, one) for one in known):
+            continue  # it is another kind of model, between those that were measured
         rows = candidate.last.X.value.rows if candidate.last.X is not None else None
         before = [m.fit.X.value.rows or 0 for m in case.measured
                   if m.fit is not None and m.fit.X is not None and m.fit.order < candidate.last.order]  # fmt: skip

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from trilho.adopt.slice import calls
 from trilho.adopt.slice.ground import Ground, Text, loop_names
+from trilho.adopt.slice.labels import find_labels
 from trilho.adopt.slice.learn import Learner
 from trilho.adopt.slice.program import Step
 from trilho.adopt.slice.reading import (
@@ -30,7 +33,23 @@ class Steps(Ground):
                 continue
             before = self.program.steps[work[at - 1]].node if at else None
             texts += self._shared_text(step, before, texts)
-        return texts
+        return self._only_stacked(texts) if self.shared.seconds else texts
+
+    def _only_stacked(self, texts: list[Text]) -> list[Text]:
+        """Prepare a table that is stacked under the main one in training only, and where it is stacked."""
+        own = [t for t in texts if self._prepares_second(t.step)]
+        rest = [t for t in texts if t not in own]
+        first = next((at for at, t in enumerate(rest) if t.step.reads & self.shared.seconds), None)
+        if not own or first is None:
+            return texts
+        inner = "\n".join(t.source for t in own).replace("\n", "\n    ")
+        stacked = replace(rest[first], source=f"if state.learning:\n    {inner}\n{rest[first].source}")
+        return [*rest[:first], stacked, *rest[first + 1 :]]
+
+    def _prepares_second(self, step: Step) -> bool:
+        names = step.defines
+        of_rows = any(self.roles.after[step.id][n].kind == "rows" for n in names)
+        return bool(names) and names <= self.shared.seconds and not of_rows
 
     def _shared_text(self, step: Step, before: ast.stmt | None, texts: list[Text]) -> list[Text]:
         kind = self.live.kind(step.id)
@@ -47,7 +66,7 @@ class Steps(Ground):
                 return []
             return [Text(step, self._pairs(step, learner, values))]
         if self._makes_only_truth(step):
-            return []
+            return self._pops(step)
         previous = before if before is not None and self._adjacent(before, step) else None
         learner.statement(step.node, previous)
         if previous is not None and any(e.text == "\0" and e.span == span_of(previous) for e in learner.edits):
@@ -57,6 +76,15 @@ class Steps(Ground):
             self._drop_built(learner, step, previous, texts)
         source = self._source(step, learner.code, edits)
         return [Text(step, source, learner.uses_state, len(self.shared.train_only) > rules)] if source else []
+
+    def _pops(self, step: Step) -> list[Text]:
+        """Take the target out of its table where the notebook did while it took its values."""
+        popped = [n for n in ast.walk(step.node) if isinstance(n, ast.Call) and calls.is_method(n, "pop")]
+        tables = [n.func.value for n in popped if isinstance(n.func, ast.Attribute)]
+        if not (self.shared.joined and self._given_truth(step)) or len(tables) != 1:
+            return []
+        table = self._learner(step).text(tables[0])
+        return [Text(step, f'{table} = {table}.drop(columns={self.column!r}, errors="ignore")')]
 
     def _drop_built(self, learner: Learner, step: Step, previous: ast.stmt | None, texts: list[Text]) -> None:
         """Take out the line that only built an estimator which the next one builds and fits."""
@@ -69,12 +97,19 @@ class Steps(Ground):
     def _adjacent(self, before: ast.stmt, step: Step) -> bool:
         return isinstance(before, ast.Assign) and isinstance(before.value, ast.Call)
 
-    def _pairs(self, step: Step, learner: Learner, values: Sequence[tuple[str, ast.expr]]) -> str:
+    def _pairs(
+        self,
+        step: Step,
+        learner: Learner,
+        values: Sequence[tuple[str, ast.expr]],
+        names: Mapping[str, str] | None = None,
+    ) -> str:
         lines = []
+        known = {**self.renames, **(names or {})}
         for name, value in values:
             learner.visit(value)
             text = learner.code.edited(span_of(value), [*learner.edits, *learner.base(value)])
-            lines.append(f"{self.renames.get(name, name)} = {text}")
+            lines.append(f"{known.get(name, name)} = {text}")
         return finished(comments_above(step.statement.source) + "\n".join(lines))
 
     def _only_learns(self, step: Step) -> bool:
@@ -121,9 +156,20 @@ class Steps(Ground):
         edits = learner.base(step.node)
         for lookup in found:
             read = next(r for r in self.program.trace.reads if r.id == lookup.read)
-            edits.append(Edit(read.span, f"{lookup.name}()"))
+            changed = any(step.writes & s.mutates for s in self.program.steps.values() if s.id > step.id)
+            labels = self._labels_of_table(step)
+            edits.append(Edit(read.span, f"{lookup.name}(){'.copy()' if changed or labels else ''}"))
             self.lookups += [lookup] if lookup not in self.lookups else []
-        return self._source(step, learner.code, edits)
+        return self._source(step, learner.code, edits) + self._labels_of_table(step)
+
+    def _labels_of_table(self, step: Step) -> str:
+        """Write how the target's column of a test file comes to be what load makes of the main table's."""
+        tables = [n for n in sorted(step.writes) if self.column in (step.did.values[n].columns or [])
+                  ] if step.id in self.live.of_test_file else []  # fmt: skip
+        if len(tables) != 1 or not self.labels.parts:
+            return ""
+        made = find_labels(self.program, self.live, self._new(tables[0]), self._naming())
+        return "".join(f"\n{part.source}" for part in made.parts)
 
     def _plain(self, step: Step, names: dict[str, str] | None = None, *, serving: bool = False) -> str:
         """Write a statement as it is, but for names and the functions that take the state.
@@ -136,7 +182,7 @@ class Steps(Ground):
         if names is not None:
             edits += self._frozen_edits(step)
         if serving:
-            edits += [*learner.without_target(step.node), *self._one_side(step)]
+            edits += [*learner.without_target(step.node), *self._one_side(step), *learner.where_chosen(step.node)]
         return self._source(step, learner.code, edits)
 
     def _frozen_edits(self, step: Step) -> list[Edit]:

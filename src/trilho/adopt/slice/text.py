@@ -19,8 +19,10 @@ class Edit:
 
 
 def span_of(node: ast.AST) -> Span:
-    """Give where a node stands, as a trace names places."""
+    """Give where a node stands, as a trace names places; a definition begins with its decorators."""
     at = (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
+    for decorator in getattr(node, "decorator_list", [])[:1]:
+        at = (decorator.lineno, at[1])
     return (*at, getattr(node, "end_lineno", 0), getattr(node, "end_col_offset", 0))
 
 

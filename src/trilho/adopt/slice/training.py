@@ -23,7 +23,11 @@ class Training(Serving):
         live, program = self.live, self.program
         fit = next(f for f in program.trace.fits if f.id == fit_id)
         ids = [
-            *program.backward(program.steps[fit.statement].reads | program.steps[fit.statement].mutates, fit.statement),
+            *program.backward(
+                program.steps[fit.statement].reads | program.steps[fit.statement].mutates,
+                fit.statement,
+                program.given_to_fit(fit),
+            ),
             fit.statement,
         ]
         for name in [*self._estimators(), self.choice.evaluated_name]:
@@ -69,7 +73,32 @@ class Training(Serving):
         if self.form == "features" or not self._trains_on_side():
             return False
         learns = any(t.learns for t in self._texts) or self.filters
-        return learns or self._fit_sees_test()
+        return learns or self._fit_sees_test() or self._fit_takes_parts() or self._fit_changes_rows()
+
+    def _fit_changes_rows(self) -> bool:
+        """Say whether the model learns from other rows than the train side's: resampled, or parted once more."""
+        given = self.live.fit.X.value.rows if self.live.fit.X is not None else None
+        parts = {
+            b.rows
+            for i in self.live.splits
+            for n, b in self.roles.after[i].items()
+            if n in self.program.steps[i].defines and b.side == "train" and b.kind == "rows"
+        }
+        return bool(given and parts) and given not in parts
+
+    def _fit_takes_parts(self) -> bool:
+        """Say whether the fit is given several parts of the rows: one to learn from, one to stop by."""
+        seen: dict[str, set[str]] = {}
+        for name, source in self._train_same().items():
+            bound_ = {n: b for i in self.live.splits for n, b in self.roles.after[i].items()}.get(name)
+            used = any(
+                name in self.program.steps[i].reads
+                for i in self.live.training
+                if i not in self.live.splits and i not in self.live.shared
+            )
+            if used and bound_ is not None and bound_.kind == "rows":
+                seen.setdefault(source, set()).add(name)
+        return any(len(names) > 1 for names in seen.values())
 
     def _trains_on_side(self) -> bool:
         return any(i in self.live.splits for i in self.live.training)
@@ -173,30 +202,21 @@ class Training(Serving):
         if self.prepared and (self.prepare != "{}" or name != rows):
             call = self.prepare.format(rows) if self.prepare != "{}" else rows
             add(f"{name} = {call}", first)
-        for late in self._texts[self.cut :]:
-            add(late.source, late.step)
-        for id_ in self._truth_steps():
-            step = self.program.steps[id_]
-            text = self._truth_text(step)
+        late = [(t.step.id, t.source) for t in self._texts[self.cut :]]
+        truth = [(i, self._truth_text(self.program.steps[i])) for i in self._truth_steps()]
+        most = self._before_truth(self._texts)
+        early = max(0, most - self.cut) if most < len(self._texts) else len(late)
+        if self._derives_apart(self._texts):
+            late, early = [(self._texts[-1].step.id, self._derive_call(self._texts))], 0
+        for id_, text in [*late[:early], *truth, *late[early:]]:
             if text:
-                add(text, step)
+                add(text, self.program.steps[id_])
         return parts, {name}
 
     def _joined(self) -> str:
         plain = self.column.isidentifier() and not keyword.iskeyword(self.column)
         word = f"{self.column}={self.given}" if plain else f"**{{{self.column!r}: {self.given}}}"
         return f"rows.assign({word})"
-
-    def _truth_steps(self) -> list[int]:
-        ids = [
-            i
-            for i in {*self.live.training, *self.live.experiment}
-            if self.live.kind(i) == "rows"
-            and i not in self.live.splits
-            and self.roles.side_of(i) == "all"
-            and any(self._is_truth(self.program.steps[i], n) for n, _ in assigned(self.program.steps[i].node))
-        ]
-        return sorted(ids)
 
     def _truth_text(self, step: Step) -> str:
         lines = []
@@ -247,6 +267,9 @@ class Training(Serving):
         training = name == self.own["train"]
         late, early = self._frozen_makers(rows) if training else ({}, [])
         first = min(rows, default=-1)
+        wanted = {n for i in rows for n in self.program.steps[i].reads}
+        constants = [i for i in constants if not self._draws(i) or self.program.steps[i].writes & wanted]
+        ids = [i for i in ids if i in constants or not self._draws(i) or self.live.kind(i) != "constant"]
         for id_ in sorted({*rows, *constants, *(i for i in ids if i not in self._inits())}):
             step = self.program.steps[id_]
             before = self.roles.before[id_]
@@ -266,7 +289,7 @@ class Training(Serving):
                     if n in {m.id for m in ast.walk(ast.parse(text)) if isinstance(m, ast.Name)}
                     or any(n in self.program.steps[i].reads for i in rows if i != id_)
                 ]
-                given += list(self.inputs)
+                given += [n for n in self.inputs if n not in given]
             parts += [self._part(step, f"state.{f.label} = {f.source}") for f in early if id_ == first]
             parts.append(self._part(step, text))
             made |= step.defines

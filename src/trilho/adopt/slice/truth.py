@@ -85,11 +85,12 @@ class Truth:
     def _like(self, step: int, node: ast.expr, target: str) -> str:
         """Write the given target as the kind of thing that the notebook had."""
         value = self.program.value(step, self.program.steps[step].cell, node)
-        return f"{target}.to_numpy()" if value is not None and value.kind == "array" else target
+        kind = value.kind if value is not None else ""
+        return f"{target}.to_numpy()" if kind == "array" else f"{target}.to_frame()" if kind == "frame" else target
 
     def _names_column(self, step: int, node: ast.expr) -> bool:
         value = self.program.value(step, self.program.steps[step].cell, node)
-        return value is not None and value.literal == repr(self.column)
+        return value is not None and value.literal in (repr(self.column), repr([self.column]))
 
     def _last_of_array(self, step: int, node: ast.Subscript) -> bool:
         read = self.program.read

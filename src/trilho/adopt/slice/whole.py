@@ -1,31 +1,33 @@
 """The last resort: the notebook's own code up to the model's input is the load step.
 
-Rows are then served as the model's input. `load` replays what the notebook did to the table that it read and gives the
-input with the target as a column; `fit` fits the model to that; what the model's answer became is kept.
+Rows are then served as the model's input. `prepare` replays what the notebook did to the table that it read, `load`
+makes a table of the model's input and the target, `fit` fits the model to that, and `evaluate` runs the notebook's
+experiment again from the file.
 """
 
 from __future__ import annotations
 
 import ast
 import keyword
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 
-from trilho.adopt.plan import Function, Lookup, Part, Plan
-from trilho.adopt.slice.clear import clear_names
+from trilho.adopt.plan import Choice, Function, Part, Plan
 from trilho.adopt.slice.constants import place_constants
 from trilho.adopt.slice.drop import dropped_cells
-from trilho.adopt.slice.learn import Learner
+from trilho.adopt.slice.fitting import FRAME, Fitting
 from trilho.adopt.slice.live import Ask, ask
-from trilho.adopt.slice.program import Program, Step
-from trilho.adopt.slice.reading import lookup_of, read_call, read_of, with_path
-from trilho.adopt.slice.roles import Roles
-from trilho.adopt.slice.shared import Shared, Unsliceable
-from trilho.adopt.slice.text import Edit, comments_above, end_comment, finished, inside, span_of
-from trilho.adopt.trace import Argument, Fit
+from trilho.adopt.slice.measured import measured
+from trilho.adopt.slice.program import Program
+from trilho.adopt.slice.reading import read_of
+from trilho.adopt.slice.replay import Replay, unknown_names
+from trilho.adopt.slice.shared import Unsliceable
+from trilho.adopt.slice.text import Code, renamed, span_of
+from trilho.adopt.trace import Argument, Value
 from trilho.errors import TrilhoError
 
-FRAME = "pd.DataFrame"
+INVERSES = {"log1p": "np.expm1({})", "log": "np.exp({})", "log10": "10.0 ** ({})", "log2": "np.exp2({})",
+            "sqrt": "np.square({})"}  # fmt: skip
 
 
 def plan_whole(program: Program, package: str) -> Plan:
@@ -33,211 +35,217 @@ def plan_whole(program: Program, package: str) -> Plan:
     return _Whole(program, package).plan()
 
 
+def asked_alone(plan: Plan, choice: Choice) -> Choice:
+    """Give the choice as it holds for a plan: the model's input has its lags in it already, so that a row is enough."""
+    return replace(choice, lags=()) if plan.prepared and not plan.whole_batch else choice
+
+
 class _Whole:
     """The functions of a project of form "whole"."""
 
     def __init__(self, program: Program, package: str) -> None:
-        self.program, self.package = program, package
-        self.renames = clear_names(program)
-        self.shared = Shared(Roles.of(program), program.choice.target.column, renames=self.renames)
+        self.program, self.package, self.choice = program, package, program.choice
+        self.replay = Replay(program)
+        self.new = self.replay.new
         self.fit = next(f for f in program.trace.fits if f.id == program.choice.shipped_fit)
-        self.lookups: list[Lookup] = []
+        self.top = program.steps[self.fit.statement]
+        self.column = self.choice.target.column
 
     def plan(self) -> Plan:
-        """Write load and fit."""
-        choice, top = self.program.choice, self.program.steps[self.fit.statement]
-        if self.fit.X is None or self.fit.y is None or self.fit.X.value.kind not in ("frame", "array"):
+        """Write prepare, load, fit, predict and evaluate."""
+        X, y = self._asked()
+        fitting = Fitting(self.replay, self.fit, X, y)
+        fits, predict = fitting.functions()
+        names = X.names | y.names | fitting.beside_names
+        before = self.replay.chain(names, self.top.id)
+        evaluated, shown = self._experiment(before)
+        shared = self._shared(before, evaluated)
+        rest = [i for i in evaluated if i not in shared]
+        prepare, wanted = self._prepare(shared, names, rest, shown)
+        load = self._load(X, y, fitting, prepare, wanted)
+        evaluate = self._evaluate(prepare, wanted, rest, shown)
+        plan = Plan(
+            form="whole", package=self.package, frame=self._frame(), load=load, features=(prepare,), definitions={},
+            constants={}, fit=fits, predict=predict, evaluate=evaluate, imports=self._imports(),
+            lookups=tuple(self.replay.lookups), estimator_type=fitting.type, prepared=True,
+            probabilities=self.choice.task == "classification", columns=None,
+            whole_batch=self._looks_at_others(fitting.type),
+        )  # fmt: skip
+        return self._placed(plan, fitting.lifted)
+
+    def _asked(self) -> tuple[Ask, Ask]:
+        given, y = self.fit.X, self.fit.y
+        if given is None or given.value.kind not in ("frame", "array", "series", "sparse"):
             raise self._refusal("what it is fitted to is no table")
         try:
-            X, y = (ask(self.program, self.fit, given) for given in (self.fit.X, self.fit.y))
+            X, target = ask(self.program, self.fit, given), ask(self.program, self.fit, y)
         except Unsliceable as error:
             raise self._refusal("its input is made where it is fitted, inside a function") from error
-        before = self.program.backward(X.names | y.names, self.fit.statement)
-        names = [self._shown(top, a) for a in (X, y)]
-        table = self._as_table(names[0], self.fit.X)
-        column = choice.target.column
-        given = f"np.asarray({names[1]})"
-        end = (
-            f"{table}.assign({column}={given})"
-            if column.isidentifier() and not keyword.iskeyword(column)
-            else f"{table}.assign(**{{{column!r}: {given}}})"
-        )
-        self._check(top, before)
-        load = Function(
-            "load",
-            (("path", "Path"),),
-            end,
-            FRAME,
-            tuple(self._parts(before, load=True)),
-            "Run the notebook's code up to the model's input.",
-        )
-        fit = self._fit(top, before, X, y)
-        changed = {n for one in self.program.effects.values() for n in one.mutates | one.writes}
-        constants = {i for i, s in self.program.steps.items() if self._is_constant(i) and not s.defines & changed}
-        plan = Plan(
-            form="whole",
-            package=self.package,
-            frame=self._frame(),
-            load=load,
-            features=(),
-            definitions={},
-            constants={},
-            fit=(fit,),
-            predict=None,
-            evaluate=(),
-            imports=self._imports(),
-            lookups=tuple(self.lookups),
-            estimator_type=self._type(),
-            probabilities=choice.task == "classification",
-            columns=None,
-        )
-        inner = self._inner()
-        outer = [s for s in self._definitions() if s.id not in inner]
-        plan = place_constants(self.program, self.shared, plan, outer, self._definition_text, constants)
-        used = {p.statement for f in (plan.load, *plan.fit) for p in f.parts}
-        used |= {p.statement for group in (plan.constants, plan.definitions) for ps in group.values() for p in ps}
-        used |= {m.statement for m in choice.metrics}
-        return replace(plan, dropped=dropped_cells(self.program, used))
+        if y is None and self.column not in (given.value.columns or []):
+            raise self._refusal("which of its columns is the target is not seen")
+        return X, target
 
-    def _fit(self, top: Step, before: list[int], X: Ask, y: Ask) -> Function:
-        choice = self.program.choice
-        ids = [
-            i for i in self.program.backward(top.reads | top.mutates, top.id) if i not in before and self._is_work(i)
-        ]
-        name = self.renames.get(choice.shipped_name, choice.shipped_name)
-        after = (
-            []
-            if any(choice.shipped_name in self.program.steps[i].defines for i in [*ids, top.id])
-            else [i for i, s in self.program.steps.items() if i > top.id and choice.shipped_name in s.writes][:1]
-        )
-        parts = [self._part(i) for i in ids]
-        learner = self._learner(top)
-        edits = [Edit(span_of(a.node), n) for a, n in ((X, "X"), (y, "y")) if a.node is not None]
-        given = (
-            [] if X.node is not None else [Part(f"{X.source}, {y.source} = X, y", top.cell, top.node.lineno, top.id)]
-        )
-        text = finished(learner.code.edited(span_of(top.node), [*edits, *learner.base(top.node)]))
-        parts += [*given, Part(comments_above(top.statement.source) + text, top.cell, top.node.lineno, top.id)]
-        parts += [self._part(i) for i in after]
-        return Function("fit", (("X", FRAME), ("y", "pd.Series")), name, "object", tuple(parts))
-
-    def _shown(self, top: Step, given: Ask) -> str:
-        if given.node is None:
-            return self.renames.get(given.source, given.source)
-        learner = self._learner(top)
-        return learner.code.edited(span_of(given.node), learner.base(given.node))
-
-    def _check(self, top: Step, before: list[int]) -> None:
-        """Refuse a fit that is given other rows beside its input: they are not in the table that load gives."""
-        made = {n for i in before for n in self.program.steps[i].defines}
-        extra = [
-            i for i in self.program.backward(top.reads | top.mutates, top.id) if i not in before and self._is_work(i)
-        ]
-        for id_ in extra:
+    def _experiment(self, before: Sequence[int]) -> tuple[list[int], dict[str, tuple[int, str]]]:
+        """Give the steps up to the metrics, and of each metric the step after which it is known, and its code."""
+        found, ids = measured(self.replay, self.choice), set[int]()
+        for id_, text in found.values():
             step = self.program.steps[id_]
-            X = {n for a in (self.fit.X, self.fit.y) if a is not None for n in [a.source]}
-            if self.shared.roles.depends(id_) and (step.reads & made) - X:
-                raise self._refusal(f"cell {step.cell} gives it other rows too")
+            names = unknown_names([text]) & {self.new(n) for n in self.program.names}
+            own = {n for n in step.writes if self.new(n) in names}
+            wanted = (
+                (step.reads | step.mutates)
+                if own or step.mutates
+                else {n for n in self.program.names if self.new(n) in names}
+            )
+            ids |= set(self.replay.chain(wanted, id_)) | ({id_} if own or step.mutates or step.writes else set())
+            for fit in self.program.fits_before(id_):
+                ids |= {fit.statement, *self.replay.chain(self.program.steps[fit.statement].reads, fit.statement)}
+        return sorted(ids), found
 
-    def _inner(self) -> set[int]:
-        """Give the definitions that must stand in load: they read the file, or what load computes."""
-        found = set()
-        for step in self._definitions():
-            name = getattr(step.node, "name", "")
-            effects = self.program.effects.get(name)
-            read = self.program.read
-            reads_file = step.cell == read.cell and inside(read.span, span_of(step.node))
-            known = {
-                n
-                for n in (effects.reads | effects.mutates | effects.writes if effects else set())
-                if any(
-                    n in s.defines and not self._is_constant(s.id) and self._is_work(s.id)
-                    for s in self.program.steps.values()
-                )
-            }
-            if reads_file or known:
-                found.add(step.id)
-        return found
+    def _shared(self, before: Sequence[int], evaluated: Sequence[int]) -> list[int]:
+        """Give the steps that are run before load's and evaluate's ways part: in the notebook's order either way."""
+        steps, shared = self.program.steps, set(before)
+        last = max(before, default=-1)
+        for id_ in sorted(i for i in evaluated if i < last and i not in shared):
+            touched = steps[id_].reads | steps[id_].defines
+            later = {n for i in shared if i > id_ for n in steps[i].defines}
+            if touched & later or steps[id_].defines & {n for i in shared if i > id_ for n in steps[i].reads}:
+                shared.add(id_)
+        return sorted(shared)
 
-    def _parts(self, ids: list[int], *, load: bool) -> list[Part]:
-        inner = self._inner()
-        wanted = [i for i in ids if self._is_work(i) or i in inner]
-        return [part for i in wanted for part in [self._part(i, load=load)] if part.source.strip()]
-
-    def _part(self, id_: int, *, load: bool = False) -> Part:
-        step = self.program.steps[id_]
-        learner = self._learner(step)
-        edits = [*learner.base(step.node), *self._noise(step, learner)]
-        for read in self.program.trace.reads:
-            here = read.cell == step.cell and inside(read.span, span_of(step.node))
-            if not here or (read.id != self.program.main and read.statement != id_):
-                continue
-            if read.id == self.program.main and load:
-                table = read.kind in ("bigquery", "sql", "dataset", "http")
-                call = "pd.read_parquet(path)" if table else with_path(self.program, read, "path")
-                edits.append(Edit(span_of(read_call(self.program, read)), call))
-        for lookup in lookup_of(self.program, step):
-            read = read_of(self.program, lookup.read)
-            edits.append(Edit(read.span, f"{lookup.name}()"))
-            self.lookups += [lookup] if lookup not in self.lookups else []
-        edits += [
-            Edit(span_of(n), f"nonlocal {', '.join(n.names)}") for n in ast.walk(step.node) if isinstance(n, ast.Global)
-        ]
-        text = self._named(step, finished(learner.code.edited(span_of(step.node), edits)))
-        source = comments_above(step.statement.source) + text + end_comment(step.statement.source, step.node)
-        return Part(source, step.cell, step.node.lineno, id_)
-
-    def _noise(self, step: Step, learner: Learner) -> list[Edit]:
-        found = []
-        for node in ast.walk(step.node):
-            for body in (getattr(node, "body", None), getattr(node, "orelse", None)):
-                if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
-                    noisy = [n for n in body if learner.is_noise(n)]
-                    found += [
-                        Edit(span_of(n), "pass" if len(noisy) == len(body) and n is noisy[0] else "\0") for n in noisy
-                    ]
-        return found
-
-    def _learner(self, step: Step) -> Learner:
-        learner = Learner(self.shared, step.id, step.cell, {})
-        learner.learning = True
-        return learner
-
-    def _is_work(self, id_: int) -> bool:
-        node = self.program.steps[id_].node
-        return not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
-
-    def _is_constant(self, id_: int) -> bool:
-        step = self.program.steps[id_]
-        return (
-            self._is_work(id_)
-            and not self.shared.roles.depends(id_)
-            and not any(read.statement == id_ for read in self.program.trace.reads)
-            and not isinstance(step.node, ast.Expr)
+    def _prepare(
+        self, shared: list[int], names: frozenset[str], rest: list[int], shown: dict[str, tuple[int, str]]
+    ) -> tuple[Function, list[str]]:
+        parts = self.replay.parts(shared)
+        made = {n for i in shared for n in self.program.steps[i].defines}
+        known = {self.new(n): n for n in self.program.names}
+        texts = [*(p.source for p in self.replay.parts(rest)), *(text for _, text in shown.values())]
+        later = {known.get(n, n) for n in unknown_names(texts)} | {n for i in rest for n in self.replay.needs(i)}
+        above = {n for i in self.replay.constants | self.replay.lifted for n in self.program.steps[i].writes}
+        order = {n: i for i in shared for n in self.program.steps[i].defines}
+        wanted = sorted(
+            made & (names | (later - above if shown else set())), key=lambda n: (n not in names, order[n], n)
         )
+        returns = ", ".join(map(self.new, wanted))
+        doc = "Run the notebook's code up to the model's input."
+        kind = "tuple[Any, ...]" if len(wanted) > 1 else "Any"
+        return Function("prepare", ((self.replay.path, "Path"),), returns, kind, tuple(parts), doc), wanted
 
-    def _definitions(self) -> list[Step]:
-        return [s for s in self.program.steps.values() if isinstance(s.node, ast.FunctionDef | ast.ClassDef)]
+    def _load(self, X: Ask, y: Ask, fitting: Fitting, prepare: Function, wanted: list[str]) -> Function:
+        mine = [n for n in wanted if n in X.names | y.names | fitting.beside_names]
+        call = self._call(prepare, wanted, mine)
+        tables = [self._table(self._shown(X), self.fit.X, self._shown(y) if self.fit.y is not None else "")]
+        if fitting.beside is not None:
+            given, truth = fitting.beside
+            tables.append(self._table(given, self.fit.X, truth))
+        lines, whole = [call], tables[0]
+        if len(tables) > 1:
+            whole = f"pd.concat([{', '.join(tables)}])"
+        parts = tuple(Part(line, self.top.cell, self.top.node.lineno, -1) for line in lines)
+        doc = "Give the model's input, with the target as a column."
+        parts += (Part(f"table = {whole}", self.top.cell, self.top.node.lineno, -1),)
+        return Function("load", ((self.replay.path, "Path"),), "table.reset_index(drop=True)", FRAME, parts, doc)
 
-    def _definition_text(self, step: Step) -> str:
-        learner = self._learner(step)
-        text = learner.code.edited(span_of(step.node), learner.base(step.node))
-        return comments_above(step.statement.source) + self._named(step, text)
+    def _call(self, prepare: Function, wanted: list[str], mine: list[str]) -> str:
+        names = [self.new(n) if n in mine else "_" for n in wanted]
+        while len(names) > 1 and names[-2:] == ["_", "_"]:
+            names.pop()
+        if len(wanted) > len(names) or (names and names[-1] == "_" and len(names) > 1):
+            names = [*names[:-1], "*_"]
+        left = ", ".join(names)
+        return f"{left}{',' if left == '*_' else ''} = prepare({self.replay.path})"
 
-    def _named(self, step: Step, text: str) -> str:
-        """Write a definition with its name in the project."""
-        name = getattr(step.node, "name", "")
+    def _table(self, source: str, given: Argument | None, target: str) -> str:
+        """Write the model's input as a table with texts for names, and the target in it."""
+        assert given is not None
+        value, table = given.value, source if source.isidentifier() else f"({source})"
+        if value.kind == "series":
+            table = f"{table}.to_frame({self.column + '_input'!r})"
+        elif value.kind in ("array", "sparse"):
+            dense = f"{table}.toarray()" if value.kind == "sparse" else table
+            table = f"pd.DataFrame({dense}).add_prefix('x')"
+            table += ".infer_objects()" if "object" in (value.dtypes or []) else ""
+        else:
+            table = self._plain(table, value)
+        return f"{table}.assign({self._assigned(self._truth(target))})" if target else table
+
+    def _plain(self, table: str, value: Value) -> str:
+        """Write a frame without what Parquet cannot keep: categories become what they are categories of."""
+        kinds = dict(zip(value.columns or [], value.dtypes or [], strict=False))
+        for name, kind in kinds.items():
+            if kind == "category":
+                item = f"{_first(table)}[{name!r}]"
+                table += f".assign({_keyword(name, f'{item}.astype({item}.cat.categories.dtype)')})"
+        return table if all(isinstance(n, str) for n in kinds) else f"{table}.rename(columns=str)"
+
+    def _truth(self, source: str) -> str:
+        target = self.choice.target
+        if target.positive:
+            return f"(np.asarray({source}) == {target.positive}).astype(int)"
+        inverse = INVERSES.get(target.transform.rpartition(".")[2]) if target.transform else None
+        return inverse.format(f"np.asarray({source})") if inverse else f"np.asarray({source})"
+
+    def _assigned(self, value: str) -> str:
+        return _keyword(self.column, value)
+
+    def _shown(self, given: Ask) -> str:
+        if given.node is None:
+            tree, names = ast.parse(given.source, mode="eval").body, self.replay.renames
+            return Code(given.source).edited(span_of(tree), renamed(tree, names)) if given.source else ""
+        return self.replay.expression(self.top, given.node)
+
+    def _evaluate(
+        self, prepare: Function, wanted: list[str], rest: list[int], shown: dict[str, tuple[int, str]]
+    ) -> tuple[Function, ...]:
+        if not shown:
+            return ()
+        needed = {n for i in rest for n in self.replay.needs(i)}
+        known = {self.new(n): n for n in self.program.names}
+        needed |= {known.get(n, n) for _, text in shown.values() for n in unknown_names([text])}
+        parts = [Part(self._call(prepare, wanted, [n for n in wanted if n in needed]), self.top.cell, 1, -1)]
+        places: dict[int, list[str]] = {}
+        for name, (id_, _) in shown.items():
+            places.setdefault(id_, []).append(name)
+        for id_ in sorted({*rest, *places}):
+            step = self.program.steps[id_]
+            parts += self.replay.parts([id_]) if id_ in rest else []
+            parts += [Part(f"metrics[{name!r}] = {shown[name][1]}", step.cell, step.node.lineno, -1)
+                      for name in places.get(id_, [])]  # fmt: skip
+        first = Part("metrics: dict[str, float] = {}", self.top.cell, 1, -1)
+        doc = "Run the notebook's experiment again, from the file to its metrics."
         return (
-            re.sub(rf"^(class|def) {name}\b", rf"\1 {self.renames.get(name, name)}", text, flags=re.MULTILINE)
-            if name
-            else text
-        )
+            Function("evaluate", ((self.replay.path, "Path"),), "metrics", "dict[str, float]",
+                     (first, *parts), doc),
+        )  # fmt: skip
 
-    def _as_table(self, source: str, given: Argument) -> str:
-        if given.value.kind == "frame":
-            return source if source.isidentifier() else f"({source})"
-        width = len(given.value.dtypes or []) or 1
-        return f'pd.DataFrame({source}, columns=[f"x{{i}}" for i in range({width})])'
+    def _placed(self, plan: Plan, more: Sequence[Part]) -> Plan:
+        """Put definitions and constants above the functions that need them."""
+        lifted = [self.program.steps[i] for i in sorted(self.replay.lifted)]
+        parts = (*plan.features[0].parts, *plan.load.parts)
+        placed = place_constants(
+            self.program, self.replay.shared, replace(plan, features=(), load=replace(plan.load, parts=parts)), lifted,
+            self.replay.definition_text, self.replay.constants,
+        )  # fmt: skip
+        above = {p.statement for group in placed.constants.values() for p in group}
+        prepare = replace(plan.features[0], parts=tuple(p for p in plan.features[0].parts if p.statement not in above))
+        fit = tuple(replace(f, parts=tuple(p for p in f.parts if p.statement not in above)) for f in plan.fit)
+        evaluate = tuple(replace(f, parts=tuple(p for p in f.parts if p.statement not in above)) for f in plan.evaluate)
+        definitions = {**placed.definitions, "fit": (*placed.definitions.get("fit", ()), *more)}
+        placed = replace(
+            placed, features=(prepare,), load=plan.load, fit=fit, evaluate=evaluate, definitions=definitions
+        )
+        used = {p.statement for f in (prepare, *placed.fit, *placed.evaluate) for p in f.parts}
+        used |= {p.statement for group in (placed.constants, placed.definitions) for ps in group.values() for p in ps}
+        used |= {self.top.id, *(m.statement for m in self.choice.metrics)}
+        return replace(placed, dropped=dropped_cells(self.program, used))
+
+    def _looks_at_others(self, type_: str) -> bool:
+        """Say whether the model itself looks at other rows: a lag in the notebook's own class."""
+        classes = [s for s in self.program.steps.values() if isinstance(s.node, ast.ClassDef) and s.node.name == type_]
+        return any(
+            lag.cell == s.cell and s.node.lineno <= lag.line <= (s.node.end_lineno or 0)
+            for lag in self.choice.lags for s in classes
+        )  # fmt: skip
 
     def _frame(self) -> str:
         step = self.program.steps[read_of(self.program, self.program.main).statement]
@@ -247,15 +255,21 @@ class _Whole:
         lines = [
             ast.unparse(s.node) for s in self.program.steps.values() if isinstance(s.node, ast.Import | ast.ImportFrom)
         ]
-        return tuple(dict.fromkeys([*lines, "import numpy as np", "import pandas as pd"]))
-
-    def _type(self) -> str:
-        seen = next((o.type for o in self.program.trace.objects if o.id == self.program.choice.shipped), "object")
-        return self.renames.get(seen.removeprefix("__main__."), seen.removeprefix("__main__."))
+        lines += ["import numpy as np", "import pandas as pd", "from typing import Any"]
+        return tuple(dict.fromkeys([*lines, "from scipy.sparse import csr_matrix"]))
 
     def _refusal(self, why: str) -> TrilhoError:
-        fit: Fit = self.fit
         return TrilhoError(
-            f"{self.program.notebook.path.name}: cell {fit.cell} fits {self.program.choice.shipped_name}, and {why}",
+            f"{self.program.notebook.path.name}: cell {self.fit.cell} fits {self.choice.shipped_name}, and {why}",
             hint="give it a table of features and a column of true values by name: model.fit(X, y)",
         )
+
+
+def _keyword(name: str, value: str) -> str:
+    plain = name.isidentifier() and not keyword.iskeyword(name)
+    return f"{name}={value}" if plain else f"**{{{name!r}: {value}}}"
+
+
+def _first(table: str) -> str:
+    """Give the expression that a chain of `.assign` begins with."""
+    return table.partition(".assign(")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from trilho.adopt.parity.certificate import Certificate, write_certificate
 from trilho.adopt.plan import Finding
 from trilho.adopt.scaffold import nearest_name, package_of, runtime_requirement, standard_files
 from trilho.adopt.standard.render import Values
-from trilho.adopt.standard.tree import require_free, write_tree
+from trilho.adopt.standard.tree import drafted, require_free, write_tree
 from trilho.adopt.trained.certify import certify_handed
 from trilho.adopt.trained.handed import Handed, inspect_model, kind_of
 from trilho.adopt.trained.sources import (
@@ -75,18 +74,18 @@ def adopt_model(
         )
     if kind_of(path) in ("pickle", "mlflow"):
         say(f"{path.name} is opened with {python}: a pickle is code, so open only what you trust.")
-    with tempfile.TemporaryDirectory(prefix="trilho-model-") as place:
-        scratch = Path(place).resolve()
-        handed = inspect_model(path, sample, scratch, python=Path(python), target=target, key=key, time=time)
-        say(f"It holds a {handed.class_name} (sha256 {handed.digest[:12]}) that takes {len(handed.features)} columns.")
-        files = _write(handed, into, name, package, target=target, time=time, key=key)
-    try:
-        interpreter = make_environment(into, python, runtime_requirement())
-        certificate = certify_handed(into, handed, python=interpreter, progress=lambda text: say(f"  comparing {text}"))
-        written = write_certificate(into, certificate)
-    except BaseException:
-        shutil.rmtree(into, ignore_errors=True)
-        raise
+    with drafted(into) as draft:
+        with tempfile.TemporaryDirectory(prefix="trilho-model-") as place:
+            scratch = Path(place).resolve()
+            handed = inspect_model(path, sample, scratch, python=Path(python), target=target, key=key, time=time)
+            what = f"a {handed.class_name} (sha256 {handed.digest[:12]})"
+            say(f"It holds {what} that takes {len(handed.features)} columns.")
+            files = _write(handed, draft, name, package, target=target, time=time, key=key)
+        interpreter = make_environment(draft, python, runtime_requirement())
+        certificate = certify_handed(
+            draft, handed, python=interpreter, progress=lambda text: say(f"  comparing {text}")
+        )  # fmt: skip
+        written = write_certificate(draft, certificate)
     return Adopted(into, name, handed, files + len(written), certificate, tuple(findings(handed)))
 
 

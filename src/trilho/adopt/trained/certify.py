@@ -121,6 +121,8 @@ class _Check:
             "package": str(self.trained.package),
             "tolerance": TOLERANCE,
             "batch_only": not self.handed.alone,
+            "newest": 0,
+            "target": [],
         }
         self._harness("package", "packaged", told)
 

@@ -17,9 +17,8 @@ SPLITS = ("train_test_split", "split", "cross_val_score", "cross_val_predict", "
           "validation_curve", "permutation_test_score")  # fmt: skip
 READERS = {
     "pandas": ("read_csv", "read_table", "read_fwf", "read_parquet", "read_excel", "read_json", "read_feather",
-               "read_orc", "read_pickle", "read_sql", "read_sql_query", "read_sql_table", "read_gbq", "read_hdf",
+               "read_orc", "read_pickle", "read_sql", "read_sql_query", "read_sql_table", "read_hdf",
                "read_stata", "read_sas", "read_spss", "read_xml", "read_html", "read_clipboard"),
-    "pandas_gbq": ("read_gbq",),
     "polars": ("read_csv", "read_parquet", "read_excel", "read_json", "read_ndjson", "read_ipc", "read_database"),
     "numpy": ("load", "loadtxt", "genfromtxt", "fromfile"),
     "pyarrow": ("read_table", "read_csv", "read_feather", "read_json", "read_pandas"),
@@ -126,6 +125,8 @@ def _function(function: Any) -> str:
         return "split"
     if name.startswith("sklearn.datasets") and last.startswith(("load_", "fetch_", "make_")):
         return "read"
+    if last == "read_gbq":
+        return "gbq"
     if last in READERS.get(library, ()):
         return "read"
     if last in WRITERS.get(library, ()):

@@ -133,7 +133,10 @@ class Events:
         sources = _sources(site, function, args, kwargs)
         X, y = ("data", "label") if "endog" not in bound else ("exog", "endog")
         told = {"data": sources.get(X, ""), "label": sources.get(y, "")}
-        made = Made(bound.pop(X, None), bound.pop(y, None), bound, {**sources, **told}, function)
+        given = (bound.pop(X, None), bound.pop(y, None))
+        if "formula" in bound:
+            given, told["label"] = _of_formula(result, given[0], told["data"])
+        made = Made(*given, bound, {**sources, **told}, function)
         self.made[id(result)] = (result, made)
         self.calls.append(self._call(site, function, args, kwargs, result))
 
@@ -301,6 +304,14 @@ class Events:
     def _next(self) -> int:
         self.order += 1
         return self.order
+
+
+def _of_formula(model: Any, data: Any, source: str) -> tuple[tuple[Any, Any], str]:
+    """Give what a model with a formula is fitted to, the table and the formula's left side, and the latter's source."""
+    name = getattr(model, "endog_names", None)
+    if isinstance(name, str) and kind_of(data) == "frame" and name in data:
+        return (data, data[name]), f"{source}[{name!r}]"
+    return (data, getattr(model, "endog", None)), ""
 
 
 def _length(value: Any) -> int:

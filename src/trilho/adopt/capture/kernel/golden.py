@@ -13,6 +13,7 @@ from .values import full_name, kind_of
 
 METHODS = ("predict_proba", "predict")
 MANY = 20
+ROUNDS = ("iteration_range", "ntree_limit", "num_iteration", "start_iteration", "validate_features")
 
 
 def golden(events: Events, scratch: str) -> list[dict[str, Any]]:
@@ -27,11 +28,20 @@ def golden(events: Events, scratch: str) -> list[dict[str, Any]]:
         X, keywords, rows = events.asked.get((event, number), (None, {}, None))
         if thing is None or X is None or _is_changed(X, record["X"]):
             continue
+        keywords = keywords or (_rounds(events, record["object"]) if event == "fit" else {})
         for method in METHODS:
-            values = _ask(thing, method, X, keywords if method == record.get("method") else {}, events)
+            told = keywords if method == record.get("method", "predict") else {}
+            values = _ask(thing, method, X, told, events)
             if values is not None:
                 found.append(_kept(event, number, record["object"], method, values, rows, events, scratch))
     return found
+
+
+def _rounds(events: Events, thing: int) -> dict[str, Any]:
+    """Give which of a booster's rounds the notebook asked it with at last: a fit's rows are asked with the same."""
+    asked = [ask["id"] for ask in events.predicts if ask["object"] == thing and ask["method"] == "predict"]
+    keywords = events.asked.get(("predict", asked[-1]), (None, {}, None))[1] if asked else {}
+    return {key: value for key, value in keywords.items() if key in ROUNDS}
 
 
 def _is_changed(X: Any, argument: Any) -> bool:

@@ -63,17 +63,14 @@ def _stacked(args: Any, kwargs: Any, result: Any, rows_of: Any, book: RowBook) -
         return None
     parts = list(parts) if isinstance(parts, (list, tuple)) else []
     known = [rows_of(part) for part in parts]
-    if (
-        not parts
-        or any(rows is None or rows.how == "length" for rows in known)
-        or len({rows.read for rows in known}) > 1
-    ):
+    if not parts or any(rows is None or rows.how == "length" for rows in known):
         return None
+    read = known[0].read
     positions = [book.positions(rows, len(part)) for rows, part in zip(known, parts)]
     if any(each is None for each in positions) or sum(len(part) for part in parts) != len(result):
         return None
-    whole = Rows(known[0].read, "all", None)
-    return book.take(whole, sys.modules["numpy"].concatenate(positions))
+    positions = [each if rows.read == read else each * 0 - 1 for rows, each in zip(known, positions)]
+    return book.take(Rows(read, "all", None), sys.modules["numpy"].concatenate(positions))
 
 
 def _sorted(function: Any, args: Any, kwargs: Any, result: Any, rows_of: Any, book: RowBook) -> Rows | None:

@@ -148,7 +148,7 @@ class Reads:
 
     def _freeze_value(self, value: Any, number: int) -> dict[str, Any]:
         table = _as_table(value)
-        name = "" if table is None else self.store.write(table, os.path.join("reads", str(number)))
+        name = "" if table is None else self.store.write_table(table, os.path.join("reads", str(number)))
         if not name:
             return {"digest": "", "bytes": 0, "file": ""}
         path = os.path.join(self.scratch, name)

@@ -290,6 +290,12 @@ def _stored(body: Sequence[ast.AST]) -> set[str]:
     return bound_names(body) - _declared(body)
 
 
+def augmented_names(node: ast.AST) -> set[str]:
+    """Give the names that a statement changes and binds again, which can leave them what they were: `mask &= x`."""
+    parts = [part.target for part in ast.walk(node) if isinstance(part, ast.AugAssign)]
+    return {target.id for target in parts if isinstance(target, ast.Name)}
+
+
 def bound_names(body: Sequence[ast.AST]) -> set[str]:
     """Give the names that statements bind in their own scope."""
     names: set[str] = set()

@@ -24,8 +24,10 @@ class Rows:
         self.positions = positions  # int64 array, None for 0..n
         self.index = index  # labels in which subsets are looked up
 
-    def as_json(self) -> dict[str, Any]:
-        """Give it as the trace has it."""
+    def as_json(self) -> dict[str, Any] | None:
+        """Give it as the trace has it; None for the part of stacked tables that is of another one."""
+        if self.positions is not None and len(self.positions) and self.positions.max() < 0:
+            return None
         return {"read": self.read, "how": self.how}
 
 
@@ -99,7 +101,7 @@ class RowBook:
         if rows.how == "length":
             return None
         positions = np.arange(count, dtype="int64") if rows.positions is None else rows.positions
-        return positions if len(positions) == count else None
+        return positions if len(positions) == count and not (positions < 0).any() else None
 
     def _by_labels(self, index: Any, parents: list[Rows]) -> Rows | None:
         for rows in parents:
@@ -259,10 +261,22 @@ def _lookup(index: Any, labels: Any) -> Any:
     np = sys.modules["numpy"]
     if index is labels or (len(index) == len(labels) and index.equals(labels)):
         return np.arange(len(labels), dtype="int64")
-    if not len(index) or not len(labels) or not labels.is_unique:
+    if not len(index) or not len(labels):
         return None
+    if not labels.is_unique:
+        return _lookup_repeated(index, labels)
     try:
         found = labels.get_indexer(index)
     except Exception:  # noqa: BLE001  labels of another kind
         return None
     return found if (found >= 0).all() else None
+
+
+def _lookup_repeated(index: Any, labels: Any) -> Any:
+    """Give the same of labels that repeat, where all rows of a label were taken, in their order."""
+    np = sys.modules["numpy"]
+    try:
+        taken = labels.isin(index)
+        return np.flatnonzero(taken) if labels[taken].equals(index) else None
+    except Exception:  # noqa: BLE001  labels of another kind
+        return None

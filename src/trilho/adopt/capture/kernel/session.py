@@ -29,7 +29,7 @@ from .objects import Objects
 from .places import current_place, place
 from .reads import Reads
 from .recorder import Call, Recorder, See
-from .rewrite import CALL, SEE, Rewriter, Site, bound_names
+from .rewrite import CALL, SEE, Rewriter, Site, augmented_names, bound_names
 from .rows import RowBook
 from .shell import Shell
 from .store import Store
@@ -73,7 +73,7 @@ class Session:
         self.namespace = Namespace(self.names, self.objects)
         self.guard = Guard(self.redirects, enforcement == "landlock", self.writes.refused)
         self.asks = BigQuery(self.reads, self.writes, self.guard, tell)
-        self.events.handlers.update(ask=self.asks.ask, table=self.asks.table, rows=self.asks.rows)
+        self.events.handlers.update(ask=self.asks.ask, table=self.asks.table, rows=self.asks.rows, gbq=self.asks.gbq)
         self.checkpoint = Checkpoint(self.scratch, job)
         self.work = 0.0
         self.statements: list[dict[str, Any]] = []
@@ -209,8 +209,10 @@ class Session:
         record: dict[str, Any] = {"id": statement["id"], "state": "ran", "error": "", "error_line": 0}
         started = time.monotonic()
         stored: set[str] = set()
+        augmented: set[str] = set()
         try:
             node, _ = self._rewritten(statement)
+            augmented = augmented_names(node)
             stored = (
                 bound_names([node]) if not isinstance(node, (ast.If, ast.For, ast.While, ast.Try, ast.With)) else set()
             )
@@ -220,7 +222,7 @@ class Session:
             record.update(state="refused" if refused else "failed", **self._failure(error))
         record["seconds"] = time.monotonic() - started
         reads = [name for name in self.recorder.touched if self._is_own(name)]
-        writes, mutates = self.namespace.changes(self.recorder.touched, stored)
+        writes, mutates = self.namespace.changes({*self.recorder.touched, *augmented}, stored)
         values = {name: self._value(name) for name in [*writes, *mutates] if name in self.names}
         record.update(reads=reads, writes=writes, mutates=mutates, values=values,
                       expressions=self.recorder.expressions(), output=self.shell.taken())  # fmt: skip
@@ -269,7 +271,7 @@ class Session:
         if blocked and not any(
             save["statement"] == statement["id"] and not save["allowed"] for save in self.writes.saves
         ):
-            self.writes.refused(str(getattr(error, "filename", "") or ""), type(error).__name__)
+            self.writes.refused(*_attempt(error, self._node(statement)))
         return blocked and self._only_acts(statement)
 
     def _only_acts(self, statement: dict[str, Any]) -> bool:
@@ -339,6 +341,15 @@ def _is_blocked(error: BaseException) -> bool:
     if isinstance(error, AttributeError) and "'to_gbq'" in str(error):  # pandas 3 has none; it would be refused anyway
         return True
     return any(said in str(error) for said in ("ermission denied", "readonly database", "read-only file system"))
+
+
+def _attempt(error: BaseException, node: ast.stmt) -> tuple[str, str]:
+    """Give where a refused statement would have written, and by what."""
+    for call in (part for part in ast.walk(node) if isinstance(part, ast.Call)):
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "to_gbq":
+            given = [*call.args, *(one.value for one in call.keywords if one.arg == "destination_table")]
+            return next((ast.unparse(part).strip("'\"") for part in given), ""), "to_gbq"
+    return str(getattr(error, "filename", "") or ""), type(error).__name__
 
 
 def _is_defined(name: str, value: Any) -> bool:

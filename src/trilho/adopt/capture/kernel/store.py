@@ -46,6 +46,20 @@ class Store:
                     os.unlink(path)
         return ""
 
+    def write_table(self, value: Any, name: str) -> str:
+        """Write a table as a notebook would, so that pandas reads it back as it was; what is none as `write` does."""
+        pd = sys.modules.get("pandas")
+        path = os.path.join(self.scratch, name + ".parquet")
+        if pd is not None and isinstance(value, pd.DataFrame):
+            try:
+                value.to_parquet(path)
+                if pd.read_parquet(path).equals(value):
+                    return name + ".parquet"
+            except Exception:  # noqa: BLE001  mixed types, columns without names
+                if os.path.exists(path):
+                    os.unlink(path)
+        return self.write(value, name)
+
     def write_pickle(self, value: Any, name: str) -> str:
         """Pickle a value, and give the file; "" where that fails."""
         path = os.path.join(self.scratch, name)

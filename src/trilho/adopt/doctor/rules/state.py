@@ -59,9 +59,13 @@ def mutable_defaults(subject: Subject) -> Iterator[Finding]:
 
 def state_from_elsewhere(subject: Subject) -> Iterator[Finding]:
     """Find names that come from another notebook or an earlier session, and star imports of own modules."""
+    cells = subject.notebook.cells if subject.notebook is not None else ()
+    followed = {magic.text for cell in cells for magic in cell.magics if magic.effect == "translated"}
     for text in subject.texts:
         for match in OUTSIDE.finditer(text.text) if text.kind == "source" else ():
             line = text.text.count("\n", 0, match.start(1)) + 1
+            if text.text.split("\n")[line - 1].strip() in followed:
+                continue  # a script beside the notebook: it is adopted with it
             yield finding(
                 "hidden-state",
                 Place(text.cell, line),

@@ -103,7 +103,7 @@ class Fitted:
             given, target = self.rows, self.target
             if choice is not None:
                 given, target = given.iloc[choice], target.iloc[choice]
-            if self.request["build"] == "build(df)":
+            if self.request["form"] == "features":
                 given = module(self.request, "features").build(given)
             model = module(self.request, "fit").fit(given, target)
             if self._model is None or self.is_the_notebooks(model):

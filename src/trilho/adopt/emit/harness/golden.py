@@ -18,6 +18,7 @@ from typing import Any
 
 from .columns import column_facts, digest_of, kind_of, sums_of, time_facts, write_table
 from .fitted import Fitted, Kept, module
+from .past import past_facts, table_with_past
 
 PROBED = 5
 NEVER_SEEN = "never seen before"
@@ -44,9 +45,11 @@ def main(request_path: str, out: str) -> int:
     personal = {fact["name"] for fact in columns if fact["personal"] or fact["name"] in request["personal"]}
     personal -= set(request["needed"])
     write_table(table.iloc[positions].drop(columns=sorted(personal)), place / "rows.parquet")
-    rows = table.drop(columns=request["target"])
-    model = Fitted(request, rows, table[request["target"]], kept, positions)
+    past, target = request["past"], request["target"]
+    rows = table_with_past(table, target) if past else table.drop(columns=target)
+    model = Fitted(request, rows, table[target], kept, positions)
     facts.update(feature_facts(request, rows, positions, kept, model, place, pd))
+    facts["past"] = past_facts(model.build, rows, past, target) if past else {"rows": 0, "problem": ""}
     facts.update(prediction_facts(request, rows, positions, kept, model))
     state = {name: state_text(request, model, name) for name in request["state"]}
     facts["state"] = {name: text for name, text in state.items() if text}
@@ -64,9 +67,14 @@ def feature_facts(
     """Keep the features of the sample, the notebook's where they are known, and the sums of all."""
     if not request["build"]:
         return {"features": None}
-    made = model.build(rows)
+    try:
+        made = model.build(rows)
+    except Exception:  # noqa: BLE001  rows that training leaves out can be such that they have no features
+        model.build(rows.iloc[positions])
+        return {"features": None}
     if not isinstance(made, pd.DataFrame) or len(made) != len(rows):
         return {"features": None}
+    made = made.loc[rows.index] if request["past"] else made  # they may be sorted
     here = made.iloc[positions]
     at = kept.rows_of(positions)
     theirs = None

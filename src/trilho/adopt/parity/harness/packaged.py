@@ -26,14 +26,16 @@ def compare(told: Mapping[str, Any]) -> dict[str, Any]:
 
     folder = Path(told["folder"])
     positions, expected = np.load(folder / "sample.npy"), np.load(folder / "expected.npy")
+    newest = told["newest"] or len(positions)
+    positions, expected = positions[:newest], expected[:newest]
     predictor = open_package(Path(told["package"])).load()
-    rows = pd.read_parquet(folder / "asked.parquet")
+    rows = pd.read_parquet(folder / "asked.parquet").drop(columns=told["target"])
     answers = np.asarray(predictor.predict_frame(rows))
     order = np.load(folder / "asked.npy")
     by_row = dict(zip(order.tolist(), answers.tolist(), strict=True))
     found = compare_numbers([by_row[row] for row in positions.tolist()], expected, told["tolerance"], positions)
     if not told["batch_only"]:
-        requests = json.loads((folder / "requests.json").read_text(encoding="utf-8"))
+        requests = json.loads((folder / "requests.json").read_text(encoding="utf-8"))[:newest]
         if len(requests) != len(positions):
             raise NotCompared(f"{len(requests)} rows as JSON, {len(positions)} in the sample")
         answers = np.asarray(predictor.predict(requests))

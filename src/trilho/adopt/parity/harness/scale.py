@@ -6,14 +6,14 @@ the wrong answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..equality import compare_numbers
 from .subject import NotCompared, Subject, scores_of
-from .values import kept, positions_of
+from .values import kept
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,12 +38,11 @@ def post_processed(subject: Subject) -> Measured | None:
     told = subject.request["evaluated"]
     if not told or not told["result"]:
         return None
-    table_rows = len(subject.raw)
     answered, _ = kept(told["result"])
-    if answered is None:
+    if answered is None or np.asarray(answered).dtype.kind not in "iufb":  # classes by their names are on no scale
         return None
     own = scores_of(answered, told["column"])
-    rows = positions_of(told["positions"], len(own), _index(told["X"]), table_rows)
+    rows = subject.places(told["positions"], len(own), _index(told["X"]))
     if rows is None:
         return None
     truth = np.asarray(subject.raw[subject.target].to_numpy()[rows])
@@ -53,7 +52,7 @@ def post_processed(subject: Subject) -> Measured | None:
             continue
         ours = [values.reshape(-1) for values in found if not _same(values, truth)]
         if len(ours) == 1 and not _are_classes(ours[0]) and not _same(ours[0], own):
-            fit_rows = _fit_rows(told, table_rows) if told["refitted"] else None
+            fit_rows = _fit_rows(subject) if told["refitted"] else None
             if told["refitted"] and fit_rows is None:
                 raise NotCompared("the notebook measures other numbers than its model's, of rows that are not known")
             return Measured(rows, ours[0].astype(float), fit_rows)
@@ -69,11 +68,11 @@ def inverse_of(transform: str) -> Callable[[Any], Any] | None:
     return INVERSES.get(transform.rpartition(".")[2])
 
 
-def _fit_rows(told: Mapping[str, Any], table_rows: int) -> NDArray[np.int64] | None:
+def _fit_rows(subject: Subject) -> NDArray[np.int64] | None:
+    told = subject.request["evaluated"]
     if not told["fit_rows"]:
         return None
-    index = _index(told["fit_X"])
-    return positions_of(told["fit_positions"], int(told["fit_rows"]), index, table_rows)
+    return subject.places(told["fit_positions"], int(told["fit_rows"]), _index(told["fit_X"]))
 
 
 def _index(file: str) -> Any:

@@ -17,15 +17,19 @@ import numpy as np
 from ..equality import Found, compare_numbers, shown
 from .outcome import carried_out, line_of, stage, worse
 from .predictions import Predictions
+from .prepared import as_given
 from .subject import Event, NotCompared, Subject, parameters
-from .tables import compare_tables
-from .values import as_table, json_rows, read_value, replay_read
+from .tables import compare_tables, retyped
+from .values import as_table, digest_of, hashed_sample, json_rows, read_value, replay_read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CELLS = 20_000_000  # of a sparse matrix that are written out to be compared
 ROW = "__row__"
+LAST_DIGITS = 1e-12  # the same sum in another order: fit_transform in the notebook, transform in the project
+NEWEST = 50  # rows of a model of lags that are asked with the past that the package carries
+WITH_PAST = 200  # others of it, each asked with a past of its own
 
 
 class Comparison:
@@ -51,7 +55,9 @@ class Comparison:
     def load(self) -> dict[str, Any]:
         """Load the data as the project does, and compare with what the notebook read."""
         self.subject.load()
-        return stage(worse(self._compare_table(), self._compare_target()), 0.0)
+        found = worse(self._compare_table(), self._compare_target())
+        left = self.subject.left_out
+        return stage(found, 0.0, f"{left} rows without a target are left out" if left else "")
 
     def features(self) -> dict[str, Any]:
         """Compare what the estimator is given, for every row that the notebook's was given."""
@@ -59,6 +65,13 @@ class Comparison:
             raise NotCompared("the rows are the model's input as they are")
         if self.request["form"] == "model":
             self.subject.learn(next(self.subject.fit_rows()))
+        exact = self._compare_features(0.0)
+        if not exact.different or exact.largest is None or exact.largest > LAST_DIGITS:
+            return stage(exact, 0.0)
+        near = self._compare_features(LAST_DIGITS)
+        return stage(exact, 0.0) if near.different else stage(near, LAST_DIGITS, f"{exact.reason} in the last digits")
+
+    def _compare_features(self, tolerance: float) -> Found:
         found: Found | None = None
         target, seen = self.request["target"], set[int]()
         for event in self.subject.events:
@@ -73,10 +86,10 @@ class Comparison:
                 raise NotCompared("what reaches the estimator is no table")
             if target in expected.columns and target not in made.columns:  # served rows have none: it must not matter
                 expected = expected.drop(columns=target)
-            found = worse(found, compare_tables(made, expected, rows))
+            found = worse(found, compare_tables(made, expected, rows, tolerance))
         if found is None:
             raise NotCompared("the notebook's run kept no rows that its model was given")
-        return stage(found._replace(rows=len(seen)), 0.0)
+        return found._replace(rows=len(seen))
 
     def fit(self) -> dict[str, Any]:
         """Fit as the notebook did, and compare predictions with those of the notebook's model."""
@@ -91,8 +104,15 @@ class Comparison:
             raise NotCompared("the notebook computes no metric")
         evaluate, raw, target = self.subject.function("evaluate"), self.subject.raw, self.request["target"]
         given = [raw.copy()] if parameters(evaluate) == 1 else [raw.drop(columns=target), raw[target]]
-        self.measured = {str(name): float(value) for name, value in dict(evaluate(*given)).items()}
+        given = [Path(self.request["files"][0])] if self.request["prepared"] else given
+        made = dict(evaluate(*given)).items()
+        self.measured = {str(name): float(value) for name, value in made if np.ndim(value) == 0}
         missing = [name for name in wanted if name not in self.measured]
+        first = next(iter(wanted))
+        note = ""
+        if missing and self.request["prepared"] and first in self.measured:
+            note = f"computed where the project cannot take them from, and not compared: {', '.join(missing)}"
+            wanted, missing = {name: value for name, value in wanted.items() if name in self.measured}, []
         if missing:
             raise NotCompared(f"evaluate gives no {', '.join(missing)}; it gives {', '.join(self.measured)}")
         values = [self.measured[name] for name in wanted]
@@ -102,7 +122,7 @@ class Comparison:
             for name, value in zip(wanted, values, strict=True)
             if compare_numbers([value], [wanted[name]], self.tolerance, np.arange(1)).different
         ]
-        return stage(found._replace(rows=len(raw), reason="; ".join(said), first=None), self.tolerance)
+        return stage(found._replace(rows=len(raw), reason="; ".join(said), first=None), self.tolerance, note)
 
     def _after_load(self, then: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
         def carry_out() -> dict[str, Any]:
@@ -114,28 +134,72 @@ class Comparison:
 
     def _compare_table(self) -> Found:
         raw, target, told = self.subject.raw, self.request["target"], self.request["read"]
+        if self.request["prepared"]:
+            return self._compare_prepared()
         if self.request["form"] == "whole":
-            expected = next((as_table(e.X) for e in self.subject.events if e.event == "fit"), None)
-        elif told["file"]:
-            expected = as_table(read_value(told["file"])[0])
-        else:
-            expected = as_table(replay_read(told))
+            return self._compare_input()
+        if self.request["loaded"] and digest_of(raw, told["kernel"]) == self.request["loaded"]:
+            return Found(len(raw), 0, 0.0, None, "")
+        expected = as_table(read_value(told["file"])[0] if told["file"] else replay_read(told))
         if expected is None:
             raise NotCompared(
                 "the run kept no copy of the table that the notebook read, and the read can't be repeated"
             )
+        expected = self._with_target(expected)
         ours = raw.drop(columns=[c for c in [target] if c not in expected.columns])
         theirs = [name for name in expected.columns if name in set(ours.columns)]
         return compare_tables(ours, _times_read(expected[theirs], ours), np.arange(len(raw)))
+
+    def _compare_prepared(self) -> Found:
+        """Compare what load gives with what the notebook's model was fitted to, row by row in its order."""
+        event = next((e for e in self.subject.events if e.event == "fit"), None)
+        ours = self.subject.raw.drop(columns=self.request["target"])
+        expected = None if event is None else as_given(event.X, list(ours.columns), self.request["target"])
+        if event is None or event.positions is None or expected is None:
+            raise NotCompared("the run kept no copy of what the notebook's model was fitted to")
+        ours = ours.iloc[event.positions]
+        if len(event.positions) < len(self.subject.raw):  # together with other rows a column may be of floats
+            ours = retyped(ours, expected)
+        return compare_tables(ours, expected, event.positions)
+
+    def _compare_input(self) -> Found:
+        """Compare the model's input as load gives it with what the notebook's model was fitted to."""
+        event = next((e for e in self.subject.events if e.event == "fit"), None)
+        expected = as_table(event.X) if event is not None else None
+        if event is None or expected is None or event.positions is None:
+            raise NotCompared("the run kept no copy of its model's input")
+        ours = self.subject.raw.iloc[event.positions]
+        names = [name for name in ours.columns if name in set(expected.columns)]
+        if len(names) < len(expected.columns):
+            names = [name for name in ours.columns if name != self.request["target"]]
+        return compare_tables(ours[names], expected[names] if set(names) <= set(expected.columns) else expected,
+                              event.positions)  # fmt: skip
+
+    def _with_target(self, expected: Any) -> Any:
+        """Give what the notebook read as load makes it: its classes as 0 and 1, rows without a target left out."""
+        target, raw, positive = self.request["target"], self.subject.raw, self.request["positive"]
+        if target not in expected.columns:
+            return expected
+        if self.request["derived"]:  # from the column of that name: what was fitted to is compared
+            return expected.drop(columns=target)
+        known = expected[target].notna()
+        if len(raw) < len(expected) and int(known.sum()) == len(raw):
+            self.subject.left_out = len(expected) - len(raw)
+            expected = expected[known]
+        if positive and raw[target].dtype.kind in "iufb" and str(expected[target].dtype) != str(raw[target].dtype):
+            numbers = self.subject.numbered(expected[target].to_numpy())
+            expected = expected.assign(**{target: numbers.astype(raw[target].dtype)})
+        elif self.subject.left_out and expected[target].dtype.kind == "f" and raw[target].dtype.kind in "iu":
+            expected = expected.assign(**{target: expected[target].astype(raw[target].dtype)})
+        return expected
 
     def _compare_target(self) -> Found | None:
         """Compare the target with what the notebook's model was fitted to, where that is the target as it is."""
         event = next((e for e in self.subject.events if e.event == "fit" and e.y is not None), None)
         if event is None or event.positions is None or self.request["transform"]:
             return None
-        theirs, positive = np.asarray(event.y).reshape(-1), self.request["positive"]
-        if positive or theirs.dtype.kind in "OUS":
-            theirs = np.array([repr(value) == positive or str(value) == positive for value in theirs.tolist()])
+        theirs = np.asarray(event.y).reshape(-1)
+        theirs = self.subject.numbered(theirs)
         ours = self.subject.raw[self.request["target"]].to_numpy()[event.positions]
         found = compare_numbers(ours, theirs, 0.0, event.positions)
         return found._replace(reason=f"target {self.request['target']}: {found.reason}" if found.reason else "")
@@ -145,7 +209,10 @@ class Comparison:
         left: dict[str, Any] = {"metrics": self.measured, "problem": "", "sample": 0, "pairs": []}
         if self.predictions is None or not self.predictions.scores:
             return {**left, "problem": "no predictions to compare with"}
-        folder, sample = Path(self.request["folder"]), self.predictions.sample
+        folder = Path(self.request["folder"])
+        if self.subject.past:
+            left["newest"] = self._choose_newest()
+        sample = self.predictions.sample
         wanted, ours = self.predictions.expected(), self.predictions.of_sample()
         np.save(folder / "fit_rows.npy", np.asarray(self.subject.trained_on))
         np.save(folder / "sample.npy", sample)
@@ -157,8 +224,34 @@ class Comparison:
             left["problem"] = f"the rows cannot be written as Parquet: {line_of(error)}"
         rows = json_rows(self.subject.inputs(sample))
         (folder / "requests.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        if self.subject.past:
+            pasts = [json_rows(raw.iloc[self._before(row)]) for row in sample[left["newest"] :].tolist()]
+            (folder / "pasts.json").write_text(json.dumps(pasts, ensure_ascii=False), encoding="utf-8")
         pairs = [[shown(a), shown(b)] for a, b in zip(wanted, ours, strict=True)]
         return {**left, "sample": len(sample), "pairs": pairs}
+
+    def _choose_newest(self) -> int:
+        """Follow the newest rows to the end, which the package's own past is of, then others with a past of theirs."""
+        assert self.predictions is not None
+        moments = self.subject.raw[self.subject.past["time"]].to_numpy()
+        known = np.array(sorted(self.predictions.scores), dtype=np.int64)
+        known = known[~np.isnat(moments[known].astype("datetime64[us]"))]
+        order = known[np.argsort(moments[known], kind="stable")]
+        newest = np.sort(order[-NEWEST:])
+        others = hashed_sample(np.setdiff1d(known, newest).tolist(), self.request["seed"], WITH_PAST)
+        self.predictions.sample = np.concatenate([newest, others])
+        return len(newest)
+
+    def _before(self, row: int) -> NDArray[np.int64]:
+        """Give the places of a row's newest past rows, strictly earlier than it, in order of time."""
+        raw, told = self.subject.raw, self.subject.past
+        moments = raw[told["time"]].to_numpy()
+        earlier = moments < moments[row]
+        for name in told["entity"]:
+            own = raw[name].iloc[row]
+            earlier &= (raw[name].isna() if own != own else raw[name] == own).to_numpy()
+        places = np.flatnonzero(earlier)
+        return places[np.argsort(moments[places], kind="stable")][-int(told["rows"]) :]
 
 
 def versions(libraries: Mapping[str, str]) -> dict[str, str | None]:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..equality import Found, count_told, first_difference
+from ..equality import Found, alike_numbers, count_told, first_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def compare_tables(found: Any, expected: Any, positions: NDArray[np.int64]) -> Found:
-    """Compare two frames exactly: columns and their order, types as Parquet keeps them, and every value."""
+def compare_tables(found: Any, expected: Any, positions: NDArray[np.int64], tolerance: float = 0.0) -> Found:
+    """Compare two frames: columns and their order, types as Parquet keeps them, and every value.
+
+    That is done exactly, unless a tolerance lets numbers differ, relative to their size.
+    """
     ours, theirs = list(map(str, found.columns)), list(map(str, expected.columns))
     if len(found) != len(expected):
         return Found(0, abs(len(found) - len(expected)), None, None, f"{len(expected)} rows wanted, {len(found)} given")
@@ -28,6 +31,8 @@ def compare_tables(found: Any, expected: Any, positions: NDArray[np.int64]) -> F
         if str(a.dtype) != str(b.dtype):
             types.append(f"{name} is {a.dtype}, {b.dtype} in the notebook")
         here = ~same_values(a, b)
+        if tolerance and here.any() and a.dtype.kind == b.dtype.kind == "f":
+            here &= ~alike_numbers(a.to_numpy(np.float64), b.to_numpy(np.float64), tolerance)[0]
         largest = max(largest, _largest(a, b))
         if here.any() and first is None:
             first = first_difference(np.flatnonzero(here), positions, name, b.to_numpy(), a.to_numpy())
@@ -35,6 +40,23 @@ def compare_tables(found: Any, expected: Any, positions: NDArray[np.int64]) -> F
     different = int(wrong.sum()) or (len(found) if types else 0)
     reason = "; ".join([*types[:3], *filter(None, [count_told(np.flatnonzero(wrong), len(found))])])
     return Found(len(found), different, largest, first, reason)
+
+
+def uncategorised(frame: Any) -> Any:
+    """Give a table with the values in place of the categories that they are."""
+    kinds = {name: frame[name].cat.categories.dtype for name in frame.columns if str(frame[name].dtype) == "category"}
+    return frame.astype(kinds)
+
+
+def retyped(frame: Any, wanted: Any) -> Any:
+    """Give columns of floats the whole numbers' type that they have in another table, where they hold nothing else."""
+    kinds = {
+        name: wanted[name].dtype
+        for name in frame.columns
+        if name in wanted.columns and (frame[name].dtype.kind, wanted[name].dtype.kind) in (("f", "i"), ("f", "u"))
+        and bool((frame[name] == np.floor(frame[name])).all())
+    }  # fmt: skip
+    return frame.astype(kinds)
 
 
 def same_values(a: Any, b: Any) -> NDArray[np.bool_]:

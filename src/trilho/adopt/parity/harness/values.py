@@ -76,6 +76,20 @@ def positions_of(file: str, rows: int, index: Any, table_rows: int) -> NDArray[n
     return np.arange(rows, dtype=np.int64) if rows == table_rows else None
 
 
+def placed(named: Any, labels: NDArray[Any], otherwise: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Give the places in a loaded table of rows that are named by its labels: load may have left rows out.
+
+    >>> placed([0, 3], np.array([0, 2, 3]), None).tolist()
+    [0, 2]
+    """
+    if named is None or (labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))):
+        return otherwise
+    at = {label: place for place, label in enumerate(labels.tolist())}
+    found = [at.get(label) for label in np.asarray(named).tolist()]
+    unknown = len(at) < len(labels) or any(place is None for place in found)
+    return otherwise if unknown else np.array(found, dtype=np.int64)
+
+
 def _are_positions(labels: NDArray[Any], rows: int, table_rows: int) -> bool:
     whole = labels.dtype.kind in "iu" and len(np.unique(labels)) == len(labels) == rows
     return whole and bool(labels.min() >= 0) and bool(labels.max() < table_rows)

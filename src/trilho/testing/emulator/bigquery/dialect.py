@@ -184,10 +184,14 @@ def _written(tree: Tree) -> str:
 
 
 def _numbered(sql: str) -> str:
-    """Give each ? a name by its place in the text."""
-    marks = [token for token in sqlglot.tokenize(sql, read="bigquery") if token.token_type == TokenType.PLACEHOLDER]
-    for number, token in reversed(list(enumerate(marks))):
-        sql = f"{sql[: token.start]}@{ORDERED}{number}{sql[token.end + 1 :]}"
+    """Give each ? a name by its place in the text; quote `returning`, which is a clause elsewhere and a name here."""
+    tokens = sqlglot.tokenize(sql, read="bigquery")
+    marks = [token for token in tokens if token.token_type == TokenType.PLACEHOLDER]
+    texts = {token.start: f"@{ORDERED}{number}" for number, token in enumerate(marks)}
+    texts |= {token.start: f"`{token.text}`" for token in tokens if token.token_type == TokenType.RETURNING}
+    for token in reversed(tokens):
+        if token.start in texts:
+            sql = f"{sql[: token.start]}{texts[token.start]}{sql[token.end + 1 :]}"
     return sql
 
 
