@@ -353,9 +353,7 @@ class Expressions(Facts):
             return False
         learnt = self.once(edges.strip("_") or "edges", f"{self.text(value)}[1]", value)
         text = self.cut_text(value, word, self.text(value.args[0]), edges)
-        self.edits.append(
-            Edit(span_of(node), f"{edges} = {learnt}\n{' ' * node.col_offset}{codes} = {text}")
-        )
+        self.edits.append(Edit(span_of(node), f"{edges} = {learnt}\n{' ' * node.col_offset}{codes} = {text}"))
         self.bind(target.elts[0], "rows")
         self.bind(target.elts[1], "state")
         return True

@@ -202,9 +202,7 @@ class Learner(Expressions):
         pad, done = " " * node.col_offset, self.text_with_edits(inner)
         after = self.code.edited((*span_of(inner)[2:], *span_of(value)[2:]), self.base(value))
         first, second = (f"({text})" if "\n" in text else text for text in (done, f"{name}{after}"))
-        self.edits.append(
-            Edit(span_of(node), f"{name} = {first}\n{pad}if state.learning:\n{pad}    {name} = {second}")
-        )
+        self.edits.append(Edit(span_of(node), f"{name} = {first}\n{pad}if state.learning:\n{pad}    {name} = {second}"))
         self.uses_state = self.shared.learns = True
 
     def filter_returned(self, node: ast.Return, value: ast.expr) -> None:

@@ -307,8 +307,8 @@ class _Moving:
             if text not in names:
                 names[text] = _free("cut", taken)
                 taken.add(names[text])
-                text_ = f"{names[text]} = {text}  # {said([found])}"
-                ahead.setdefault(found.at, []).append(replace(part, source=text_))
+                line = f"{names[text]} = {text}  # {said([found])}"
+                ahead.setdefault(found.at, []).append(replace(part, source=line))
             edit = edit_of(found, names[text])
             edits[found.at] = [*(e for e in edits.get(found.at, []) if e != edit), edit]
         parts = []

@@ -205,8 +205,11 @@ class Program:
 
     def _asked_only(self, statement: Statement) -> set[str]:
         """Give the names that only ask for an answer which is read from its extract: a client, a job, a query."""
-        spans = [read.span for read in self.trace.reads
-                 if read.kind in ("bigquery", "sql") and read.statement == statement.id and read.cell == statement.cell]
+        spans = [
+            read.span
+            for read in self.trace.reads
+            if read.kind in ("bigquery", "sql") and read.statement == statement.id and read.cell == statement.cell
+        ]
         names = [n for n in ast.walk(statement.node) if isinstance(n, ast.Name)] if spans else []
         within = [n for n in names if any(inside(span_of(n), span) for span in spans)]
         return {n.id for n in within} - {n.id for n in names if n not in within}
