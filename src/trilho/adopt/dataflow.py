@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from trilho.adopt.scopes import IN_PLACE, annotated, bound, declared, holder, parameters, root
+from trilho.adopt.scopes import IN_PLACE, QUERIES, annotated, bound, declared, holder, parameters, queried, root
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 Names = frozenset[str]
@@ -375,6 +375,9 @@ class _Walk:
             self.mutate(function.value)
         if word in ON_FIRST and node.args:
             self.mutate(node.args[0])
+        if word in QUERIES:
+            for name in sorted(queried(ast.Call(node.func, node.args[:1], []))):
+                self.read(name)
         if word in ("exec", "run_line_magic") and isinstance(function, ast.Name | ast.Attribute):
             self.open |= word == "exec"
         if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -14,6 +15,30 @@ IN_PLACE = frozenset({
     "sort", "symmetric_difference_update", "update",
 })  # fmt: skip
 """Methods that change the object that they are called on, whatever it is; `seed` changes its module."""
+
+
+QUERIES = frozenset({"query", "eval"})
+IN_QUERY = re.compile(r"(?<![\w@])@([A-Za-z_]\w*)")
+
+
+def queried(node: ast.AST) -> set[str]:
+    """Give the variables that the texts of pandas' `query` and `eval` name with an @, but for a function's own.
+
+    >>> sorted(queried(ast.parse("a = df.query('day < @cut and city in @cities')")))
+    ['cities', 'cut']
+    >>> queried(ast.parse("def f(d, cut):\\n    return d.query('day < @cut')"))
+    set()
+    """
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        found |= queried(child)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in QUERIES and node.args:
+        texts = [part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
+        found |= {name for text in texts if isinstance(text, str) for name in IN_QUERY.findall(text)}
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        found -= {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
+        found -= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return found
 
 
 def root(node: ast.expr) -> str | None:

@@ -11,6 +11,8 @@ import textwrap
 import tokenize
 from collections.abc import Collection, Iterable, Sequence
 
+from trilho.adopt.scopes import queried
+
 BUILTINS = {*dir(builtins), "__name__", "__file__", "__doc__"}
 LITERALS = (tokenize.STRING, *(getattr(tokenize, name) for name in ("FSTRING_START",) if hasattr(tokenize, name)))
 
@@ -23,7 +25,7 @@ def free_names(source: str) -> set[str]:
     """
     table = symtable.symtable(source, "module", "exec")
     bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-    return _read_globally(table) - bound - BUILTINS
+    return (_read_globally(table) | queried(ast.parse(source))) - bound - BUILTINS
 
 
 def bound_names(source: str) -> set[str]:

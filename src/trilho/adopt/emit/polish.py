@@ -6,6 +6,7 @@ project's linter is quiet from the first day and loud for what comes after.
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from ruff import find_ruff_bin
 
+from trilho.adopt.scopes import queried
 from trilho.errors import TrilhoError
 
 RULES = "E,F,I,UP,B,W"
@@ -42,11 +44,22 @@ def polish(files: Mapping[str, str]) -> dict[str, str]:
             path.write_text(text, encoding="utf-8")
         _refuse_broken(_ruff(folder, "check", "--select", "F821,F822,F823", "--output-format", "json"), folder)
         _ruff(folder, "format")
-        _ruff(folder, "check", "--select", FIXES, "--fix", "--unsafe-fixes", "--quiet")
+        _ruff(folder, "check", "--select", FIXES, *_spared(code), "--fix", "--unsafe-fixes", "--quiet")
         _ruff(folder, "format")
         _ruff(folder, "check", "--select", RULES, "--add-noqa", "--quiet")
         _ruff(folder, "format")
         return {**files, **{name: (folder / name).read_text(encoding="utf-8") for name in code}}
+
+
+def _spared(code: Mapping[str, str]) -> tuple[str, ...]:
+    """Keep the variables that only the texts of pandas' queries name: the linter takes them for unused."""
+    names = sorted(set().union(*(queried(ast.parse(text)) | _local(text) for text in code.values())))
+    return ("--config", f"lint.dummy-variable-rgx = '^({'|'.join(['_+', *names])})$'") if names else ()
+
+
+def _local(text: str) -> set[str]:
+    bodies = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    return set().union(*(queried(ast.Module(node.body, [])) for node in bodies))
 
 
 def complaints(folder: Path) -> list[str]:

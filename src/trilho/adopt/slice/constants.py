@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from trilho.adopt.plan import Function, Part, Plan
+from trilho.adopt.scopes import queried
 from trilho.adopt.slice.program import Program, Step
 from trilho.adopt.slice.shared import Shared
 from trilho.adopt.slice.text import comments_above, end_comment, renamed, span_of
@@ -132,7 +133,7 @@ def free_names(text: str) -> set[str]:
     """
     table = symtable.symtable(text, "module", "exec")
     bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
-    return _read(table) - bound
+    return (_read(table) | queried(ast.parse(text))) - bound
 
 
 def _read(table: symtable.SymbolTable) -> set[str]:
