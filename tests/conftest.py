@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
+collect_ignore = ["adopt/parity_notebook.py", "adopt/slice_replay_run.py"]  # scripts for other interpreters
 
 
 EMULATOR = {

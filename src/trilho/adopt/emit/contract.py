@@ -49,9 +49,12 @@ def contract_text(facts: Mapping[str, Any], choice: Choice) -> str:
 
 def _rules(column: Mapping[str, Any], choice: Choice) -> list[str]:
     is_target = column["name"] == choice.target.column
-    lines = [f'type = "{column["kind"]}"']
+    timed = column["name"] == choice.time and column.get("time")  # a text in the file, a time in the dataset
+    lines = [f'type = "{"timestamp" if timed else column["kind"]}"']
     lines += [] if column["nulls"] and not is_target else ["nullable = false"]
     low, high = column["min"], column["max"]
+    if timed:
+        return lines
     if column["values"]:
         return [*lines, f"values = [{', '.join(map(text, column['values']))}]"]
     if column["kind"] not in ("number", "integer") or low is None or not math.isfinite(low + high):

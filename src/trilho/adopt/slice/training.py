@@ -84,7 +84,7 @@ class Training(Serving):
             for n, b in self.roles.after[i].items()
             if n in self.program.steps[i].defines and b.side == "train" and b.kind == "rows"
         }
-        return bool(given and parts) and given not in parts
+        return self._trains_on_side() and bool(given and parts) and given not in parts
 
     def _fit_takes_parts(self) -> bool:
         """Say whether the fit is given several parts of the rows: one to learn from, one to stop by."""
