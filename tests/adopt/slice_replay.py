@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from trilho.adopt.emit.modules import write_modules
 from trilho.adopt.notebook import read_notebook
@@ -24,7 +25,7 @@ from trilho.adopt.trace import Trace, load_trace
 RUN = Path(__file__).with_name("slice_replay_run.py")
 
 
-def replay(plan: Plan, choice: Choice, trace: Trace, scratch: Path, python: str, folder: Path) -> dict[str, object]:
+def replay(plan: Plan, choice: Choice, trace: Trace, scratch: Path, python: str, folder: Path) -> dict[str, Any]:
     """Write the package of a plan, run it, and give what was compared."""
     package = folder / plan.package
     (package / "tables").mkdir(parents=True, exist_ok=True)

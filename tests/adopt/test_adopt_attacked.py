@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from trilho.adopt.adoption import find_exposed, scratch_folder, told_secrets
+from trilho.adopt.adoption import find_exposed, told_secrets
 from trilho.adopt.capture.run import MARK, _end
 from trilho.adopt.scaffold import nearest_name, package_of
+from trilho.adopt.scratch import scratch_folder
 from trilho.adopt.standard.tree import drafted
 from trilho.adopt.survey import without_secrets
 from trilho.errors import TrilhoError, Unreachable, UsageError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import importlib.util
 import json
 import math
 import random
@@ -13,10 +12,10 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.adopt import slice_replay as harness
 
 from trilho.adopt.capture import capture, find_interpreter
 from trilho.adopt.notebook import read_notebook
@@ -42,16 +41,6 @@ TAIL = """
 m = Ridge().fit(train[["a", "b"]], train["y"])
 print(mean_absolute_error(test["y"], m.predict(test[["a", "b"]])))
 """
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,7 @@ def moved(folder: Path, source: str, *, text: bool = False) -> Moved:
     trace = capture(notebook, find_interpreter(notebook, str(PYTHON)), scratch, lambda _: None)
     choice = choose(notebook, trace, scratch=scratch)
     plan = make_plan(notebook, trace, choice, name="project", scratch=scratch)
-    found = _load("slice_replay").replay(plan, choice, trace, scratch, str(PYTHON), folder / "project")
+    found = harness.replay(plan, choice, trace, scratch, str(PYTHON), folder / "project")
     return Moved(plan, found)
 
 

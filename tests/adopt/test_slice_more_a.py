@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from tests.adopt import slice_cases as cases
+from tests.adopt import slice_replay as harness
 
 from trilho.adopt.capture import capture, find_interpreter
 from trilho.adopt.notebook import read_notebook
@@ -20,17 +19,6 @@ PYTHON = HERE.parent / "notebooks" / ".venv" / "bin" / "python"
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="make notebooks")
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_more_a", HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases, harness = _load("slice_cases"), _load("slice_replay")
 MORE = {
     "stops_by_a_part": """\
 fit_rows, test = train_test_split(df, test_size=0.2, random_state=0)

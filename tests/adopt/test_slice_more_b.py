@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from tests.adopt import slice_cases as cases
+from tests.adopt import slice_replay as harness
 
 from trilho.adopt.capture import capture, find_interpreter
 from trilho.adopt.notebook import read_notebook
@@ -168,19 +167,6 @@ CODE = {
     "outliers_and_folds_only": ['scores["test_r2"].mean()', "grid.fit(X, y)"],
     "paths_that_are_tried": ['few = state.once("few"'],
 }
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases, harness = _load("slice_cases"), _load("slice_replay")
 
 
 @pytest.mark.skipif(not PYTHON.exists(), reason="make notebooks")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.adopt import slice_cases as cases
+from tests.adopt import slice_replay as harness
 
 from trilho.adopt.capture import capture, find_interpreter
 from trilho.adopt.notebook import read_notebook
@@ -20,19 +19,6 @@ from trilho.adopt.slice.slice import make_plan
 HERE = Path(__file__).parent
 PYTHON = HERE.parent / "notebooks" / ".venv" / "bin" / "python"
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="make notebooks")
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases, harness = _load("slice_cases"), _load("slice_replay")
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from trilho.adopt.parity.certificate import Certificate, write_certificate
 from trilho.adopt.parity.check import certify
 from trilho.adopt.plan import Choice, Fallback, Finding, Form, Plan
 from trilho.adopt.scaffold import nearest_name, package_of, runtime_requirement, standard_files
+from trilho.adopt.scratch import scratch_folder
 from trilho.adopt.slice.choose import choose
 from trilho.adopt.slice.slice import FORMS, make_plan
 from trilho.adopt.slice.whole import asked_alone
@@ -38,7 +36,6 @@ Say = Callable[..., None]
 NOTEBOOKS = (".ipynb", ".py")
 SHOWN_SECONDS = 1.0  # between two lines of progress
 STILL_SECONDS = 30.0  # between two that say the same
-KEPT_SECONDS = 14 * 24 * 3600  # how long the checkpoint of a run that was not finished is kept
 READ_BYTES = 5_000_000  # of a file that is looked through for secrets
 IGNORED = """
 # it holds secrets: take them out and renew them, then delete this line
@@ -409,41 +406,3 @@ class _Shown:
         if progress.note or progress.seconds - self.last >= wait:
             self.last, self.shown = progress.seconds, place
             self.say(f"  {progress.seconds:5.1f} s  cell {progress.cell} of {progress.of}: {progress.what[:80]}")
-
-
-@contextmanager
-def scratch_folder(digest: str) -> Iterator[Path]:
-    """Give a folder for a notebook's run; a run that was not finished finds its checkpoint there again.
-
-    It is removed when the project is made, and when there is no checkpoint in it. Another adoption of the same notebook
-    at the same time gets a folder of its own.
-    """
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trilho" / "adopt"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        _forget(root)
-    except OSError as error:
-        raise TrilhoError(
-            f"{root} cannot be written: {error.strerror}", hint="XDG_CACHE_HOME=DIR names another place for it"
-        ) from None
-    with (root / f"{digest[:32]}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            folder = root / digest[:32]
-        except BlockingIOError:
-            folder = Path(tempfile.mkdtemp(dir=root))
-        folder.mkdir(exist_ok=True)
-        try:
-            yield folder
-        except BaseException:
-            if not (folder / "checkpoint.json").exists():
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _forget(root: Path) -> None:
-    """Remove what runs left that nobody went on with."""
-    for path in root.iterdir():
-        if time.time() - path.stat().st_mtime > KEPT_SECONDS:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
