@@ -13,95 +13,48 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from trilho.config.serving import Gate, Serve
+from trilho.config.values import (
+    UNITS,
+    Duration,
+    Function,
+    Rate,
+    Table,
+    bucket,
+    history,
+    parse_duration,
+    parse_rate,
+    zone,
+)
 from trilho.errors import ConfigError
 from trilho.secrets import find_secrets
 
+__all__ = [
+    "FILE",
+    "UNITS",
+    "Data",
+    "Environment",
+    "Gate",
+    "History",
+    "Labels",
+    "Model",
+    "Pipeline",
+    "Retrain",
+    "Serve",
+    "Settings",
+    "Steps",
+    "Table",
+    "Train",
+    "Watch",
+    "describe",
+    "load_settings",
+    "parse_duration",
+    "parse_rate",
+]
 FILE = "trilho.toml"
-UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 2629746, "year": 31556952}
-DURATION = re.compile(r"(?:(?:last|latest)\s+)?(\d+)\s*(minute|hour|day|week)s?")
-RATE = re.compile(r"(\d+(?:\.\d+)?)\s+per\s+(day|week|month|year)")
-
-
-def parse_duration(value: object) -> timedelta:
-    """Read "60 days", "last 2 weeks" or "1 hour".
-
-    >>> parse_duration("last 60 days")
-    datetime.timedelta(days=60)
-    """
-    if isinstance(value, timedelta):
-        return value
-    match = DURATION.fullmatch(str(value).strip())
-    if match is None or int(match[1]) == 0:
-        raise ValueError('a duration such as "60 days", "2 weeks" or "12 hours"')
-    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
-
-
-def parse_rate(value: object) -> float:
-    """Read "1 per year" as a number a second.
-
-    >>> round(parse_rate("1 per week") * 7 * 86400, 6)
-    1.0
-    """
-    if isinstance(value, float):
-        return value
-    match = RATE.fullmatch(str(value).strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError('a rate such as "1 per year" or "2 per month"')
-    return float(match[1]) / UNITS[match[2]]
-
-
-def _function(value: object) -> str:
-    text = str(value)
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
-        raise ValueError('a function as "package.module:name"')
-    return text
-
-
-def _history(value: object) -> str:
-    text = str(value)
-    if text not in ("auto", "all"):
-        try:
-            parse_duration(text)
-        except ValueError:
-            raise ValueError('"auto", "all" or a duration such as "latest 365 days"') from None
-    return text
-
-
-def _zone(value: object) -> str:
-    text = str(value)
-    try:
-        ZoneInfo(text)
-    except (OSError, ValueError):
-        raise ValueError('a time zone such as "America/Sao_Paulo"') from None
-    return text
-
-
-def _bucket(value: object) -> str:
-    """Give a bucket or folder as a URI without an end slash.
-
-    >>> _bucket("shop-models"), _bucket("gs://shop-models/")
-    ('gs://shop-models', 'gs://shop-models')
-    """
-    text = str(value).rstrip("/")
-    text = text if "://" in text else f"gs://{text}"
-    if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/.+)?|file:///.+", text):
-        raise ValueError('a bucket as "gs://NAME", or a folder as "file:///FOLDER"')
-    return text
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Rate = Annotated[float, BeforeValidator(parse_rate)]
-Function = Annotated[str, BeforeValidator(_function)]
-
-
-class Table(BaseModel):
-    """A table of trilho.toml: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
 
 
 class Model(Table):
@@ -167,7 +120,7 @@ class Train(Table):
 
     holdout: Duration = timedelta(days=60)
     """The newest rows are held out to judge the model; the rule moves with the data."""
-    history: Annotated[str, BeforeValidator(_history)] = "all"
+    history: Annotated[str, BeforeValidator(history)] = "all"
     """How far back a training looks: "all", "latest 365 days", or "auto", which fits both the whole
     history and as much as the first dataset spanned, and keeps the better on the held-out rows."""
     timeout: Duration = timedelta(hours=1)
@@ -194,47 +147,6 @@ class Labels(Table):
     """The columns that join a label to its prediction; by default the model's key."""
     value: str | None = None
     """The column with the true value; by default the model's target."""
-
-
-class Gate(Table):
-    """What a challenger must show before it gets any traffic."""
-
-    metric: Literal["auto", "mae", "rmse", "roc_auc", "brier", "log_loss", "accuracy"] = "auto"
-    """What is compared; "auto" is mae for regression and roc_auc for classification."""
-    min: float | None = None
-    """The worst value allowed, whatever the champion does (for errors: the largest)."""
-    margin: Annotated[float, Field(ge=0)] = 0.0
-    """By how much the challenger must be better than the champion."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """How sure the comparison must be."""
-    rows: Annotated[int, Field(ge=2)] = 100
-    """Fewer held-out rows than this and the verdict is "not enough data"."""
-    approval: bool = False
-    """Whether a person, not the author, must approve before a release."""
-
-
-class Serve(Table):
-    """How the model answers."""
-
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """The endpoint's port on this machine; 0 takes a free one and keeps it."""
-    canary: list[int] = [10, 50, 100]
-    """The shares of traffic, in percent, on a new version's way to users."""
-    canary_requests: Annotated[int, Field(ge=1)] = 50
-    """Requests the new version must have answered at each share before the next."""
-    fsync: bool = False
-    """Whether a prediction's log line survives a power cut, at 11 to 47% of throughput."""
-    extra_fields: Literal["count", "refuse"] = "count"
-    """What happens to a field the model does not know: ignored and counted, or refused with 422."""
-    batch_only: bool = False
-    """Whether the model answers whole tables only, since its features look at other rows in a way that [history] cannot
-    give them; it gets no endpoint."""
-
-    @model_validator(mode="after")
-    def _rising_to_100(self) -> Serve:
-        if not self.canary or self.canary[-1] != 100 or self.canary[0] < 1 or sorted(set(self.canary)) != self.canary:
-            raise ValueError("canary: rising percentages that end in 100, such as [10, 50, 100]")
-        return self
 
 
 class Watch(Table):
@@ -270,7 +182,7 @@ class Environment(Table):
 
     backend: Literal["gcp", "kubeflow"]
     """Vertex AI in a project of Google Cloud, or a server of Kubeflow Pipelines."""
-    bucket: Annotated[str, BeforeValidator(_bucket)]
+    bucket: Annotated[str, BeforeValidator(bucket)]
     """Where artifacts go: "gs://BUCKET", or for Kubeflow also a folder that the cluster mounts too, "file:///FOLDER"."""
     project: str | None = None
     """The project of Google Cloud."""
@@ -297,7 +209,7 @@ class Environment(Table):
 class Settings(Table):
     """The whole of trilho.toml."""
 
-    timezone: Annotated[str, BeforeValidator(_zone)] = "UTC"
+    timezone: Annotated[str, BeforeValidator(zone)] = "UTC"
     """The zone in which the console shows event times; a time without a zone is taken as UTC."""
     home: str = ".trilho"
     """Where this machine keeps journal, artifacts and logs, from the project's folder; projects with one home
