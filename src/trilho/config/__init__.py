@@ -23,11 +23,11 @@ from trilho.config.values import (
     Function,
     Rate,
     Table,
-    bucket,
-    history,
+    parse_bucket,
     parse_duration,
+    parse_history,
     parse_rate,
-    zone,
+    parse_zone,
 )
 from trilho.errors import ConfigError
 from trilho.secrets import find_secrets
@@ -120,7 +120,7 @@ class Train(Table):
 
     holdout: Duration = timedelta(days=60)
     """The newest rows are held out to judge the model; the rule moves with the data."""
-    history: Annotated[str, BeforeValidator(history)] = "all"
+    history: Annotated[str, BeforeValidator(parse_history)] = "all"
     """How far back a training looks: "all", "latest 365 days", or "auto", which fits both the whole
     history and as much as the first dataset spanned, and keeps the better on the held-out rows."""
     timeout: Duration = timedelta(hours=1)
@@ -182,7 +182,7 @@ class Environment(Table):
 
     backend: Literal["gcp", "kubeflow"]
     """Vertex AI in a project of Google Cloud, or a server of Kubeflow Pipelines."""
-    bucket: Annotated[str, BeforeValidator(bucket)]
+    bucket: Annotated[str, BeforeValidator(parse_bucket)]
     """Where artifacts go: "gs://BUCKET", or for Kubeflow also a folder that the cluster mounts too, "file:///FOLDER"."""
     project: str | None = None
     """The project of Google Cloud."""
@@ -209,7 +209,7 @@ class Environment(Table):
 class Settings(Table):
     """The whole of trilho.toml."""
 
-    timezone: Annotated[str, BeforeValidator(zone)] = "UTC"
+    timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
     """The zone in which the console shows event times; a time without a zone is taken as UTC."""
     home: str = ".trilho"
     """Where this machine keeps journal, artifacts and logs, from the project's folder; projects with one home

@@ -45,7 +45,7 @@ def parse_rate(value: object) -> float:
     return float(match[1]) / UNITS[match[2]]
 
 
-def function(value: object) -> str:
+def parse_function(value: object) -> str:
     """Read a function's reference."""
     text = str(value)
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
@@ -53,7 +53,7 @@ def function(value: object) -> str:
     return text
 
 
-def history(value: object) -> str:
+def parse_history(value: object) -> str:
     """Read how far back a training looks."""
     text = str(value)
     if text not in ("auto", "all"):
@@ -64,7 +64,7 @@ def history(value: object) -> str:
     return text
 
 
-def zone(value: object) -> str:
+def parse_zone(value: object) -> str:
     """Read a time zone."""
     text = str(value)
     try:
@@ -74,10 +74,10 @@ def zone(value: object) -> str:
     return text
 
 
-def bucket(value: object) -> str:
+def parse_bucket(value: object) -> str:
     """Give a bucket or folder as a URI without an end slash.
 
-    >>> bucket("shop-models"), bucket("gs://shop-models/")
+    >>> parse_bucket("shop-models"), parse_bucket("gs://shop-models/")
     ('gs://shop-models', 'gs://shop-models')
     """
     text = str(value).rstrip("/")
@@ -131,7 +131,7 @@ def parse_size(value: object) -> int:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Rate = Annotated[float, BeforeValidator(parse_rate)]
-Function = Annotated[str, BeforeValidator(function)]
+Function = Annotated[str, BeforeValidator(parse_function)]
 Peak = Annotated[float, BeforeValidator(parse_peak)]
 Wait = Annotated[float, BeforeValidator(parse_wait)]
 Size = Annotated[int, BeforeValidator(parse_size)]
