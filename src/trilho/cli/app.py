@@ -35,6 +35,7 @@ from trilho.cli import (
     report,
     retrain,
     runs,
+    score,
     serve,
     session,
     status,
@@ -46,8 +47,8 @@ from trilho.errors import TrilhoError
 
 ORDER = (
     "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "release", "rollout",
-    "rollback", "approve", "serve", "labels", "watch", "incidents", "alerts", "retrain", "up", "report", "journal",
-    "config", "emulate", "gc",
+    "rollback", "approve", "serve", "score", "labels", "watch", "incidents", "alerts", "retrain", "up", "report",
+    "journal", "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -85,8 +86,8 @@ def alone(
 
 
 for module in (
-    demo, init, adopt, doctor, upgrade, train, pipeline, models, release, serve, labels, watch, retrain, incidents,
-    runs, data, journal, report, config, alerts, emulate, gc,
+    demo, init, adopt, doctor, upgrade, train, pipeline, models, release, serve, score, labels, watch, retrain,
+    incidents, runs, data, journal, report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -113,15 +113,20 @@ def check(table: Path, contract: Contract, *, time: str | None = None) -> list[F
     """Hold a Parquet table against a contract and give what is wrong, nothing when all is well."""
     with database() as connection:
         _open(connection, table)
-        kinds = _kinds(connection)
-        found = _check_table(connection, contract.table, kinds, time)
-        for column, rule in contract.columns.items():
-            if column not in kinds:
-                near = difflib.get_close_matches(column, kinds, n=1)
-                also = f"; did you mean {near[0]!r}?" if near else ""
-                found.append(Finding(column=column, fact=f"the data has no such column{also}"))
-            else:
-                found += _check_column(connection, column, kinds[column], rule)
+        return check_view(connection, contract, time=time)
+
+
+def check_view(connection: duckdb.DuckDBPyConnection, contract: Contract, *, time: str | None = None) -> list[Finding]:
+    """Hold the table `t` of a connection against a contract, as `check` does."""
+    kinds = _kinds(connection)
+    found = _check_table(connection, contract.table, kinds, time)
+    for column, rule in contract.columns.items():
+        if column not in kinds:
+            near = difflib.get_close_matches(column, kinds, n=1)
+            also = f"; did you mean {near[0]!r}?" if near else ""
+            found.append(Finding(column=column, fact=f"the data has no such column{also}"))
+        else:
+            found += _check_column(connection, column, kinds[column], rule)
     return found
 
 

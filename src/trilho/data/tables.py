@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,8 @@ def check_file(file: Path) -> None:
         raise DataError(f"{file} is empty: 0 bytes", hint="get the file again from where it comes from")
 
 
-def scan(kept: Path, format_: str) -> str:
-    """Give the SQL that reads a file.
+def scan(kept: Path, format_: str, *, files: Sequence[Path] = (), texts: Collection[str] = ()) -> str:
+    """Give the SQL that reads a file, or `files` that are alike; columns named in `texts` are read as texts.
 
     A CSV's delimiter is the one its header has most of, and of its texts only "true" and "false" are booleans: a
     column of "yes" and "no" is one of texts, as callers will send it.
@@ -93,10 +93,11 @@ def scan(kept: Path, format_: str) -> str:
     with kept.open("rb") as handle:
         header = handle.readline(1 << 20).decode("utf-8", errors="replace")
     delimiter = text(delimiter_of(header))
-    options = f"{text(kept)}, delim = {delimiter}, header = true, quote = '\"', escape = '\"', strict_mode = true"
-    texts = _no_booleans(options)
-    typed = ", ".join(f"{text(column)}: 'VARCHAR'" for column in texts)
-    types = f", types = {{{typed}}}" if texts else ""
+    listed = f"[{', '.join(map(text, files))}]" if files else text(kept)
+    options = f"{listed}, delim = {delimiter}, header = true, quote = '\"', escape = '\"', strict_mode = true"
+    named = [column for column in texts if column in header_of(header)]
+    typed = ", ".join(f"{text(column)}: 'VARCHAR'" for column in dict.fromkeys([*_no_booleans(options), *named]))
+    types = f", types = {{{typed}}}" if typed else ""
     return f"read_csv({options}, sample_size = -1{types})"
 
 
@@ -204,6 +205,15 @@ def _ends_mixed(file: Path) -> bool:
     with file.open("rb") as handle:
         ends = {line.endswith(b"\r\n") for line in handle if line.endswith(b"\n")}
     return len(ends) > 1
+
+
+def header_of(line: str) -> list[str]:
+    """Give the columns that a CSV's first line names.
+
+    >>> header_of('id,"weight, net"')
+    ['id', 'weight, net']
+    """
+    return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter_of(line)), [])
 
 
 def delimiter_of(header: str) -> str:

@@ -1,0 +1,122 @@
+"""`trilho score`: a table in, a table of scores out."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date as Date  # noqa: N812
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trilho.cli.session import DryRun, Session, verb
+from trilho.errors import UsageError
+
+if TYPE_CHECKING:
+    from trilho.scoring import Request
+    from trilho.serve.batch.run import Outcome, Progress
+
+From = Annotated[str, typer.Option("--from", metavar="TABLE", help='Parquet or CSV: a file, a folder, a glob; "{date}" in it stands for the date.')]  # fmt: skip  # noqa: E501
+To = Annotated[str, typer.Option("--to", metavar="TABLE", help="A folder: what is served lies in its `current`.")]
+At = Annotated[str, typer.Option("--at", metavar="DATE", help="The date that is scored, as 2026-01-31; by default today.")]  # fmt: skip  # noqa: E501
+Since = Annotated[str, typer.Option("--since", metavar="DATE", help="Backfill: the first of several dates.")]
+Until = Annotated[str, typer.Option("--until", metavar="DATE", help="Backfill: the last one; by default today.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's verbs."""
+
+    @verb(app, "score", examples=["trilho score --from data/customers.parquet --to scores --whole",
+                                  "trilho score --from 'data/{date}/*.parquet' --to scores --at 2026-01-31",
+                                  "trilho score --from data/all.parquet --to scores --since 2026-01-01 --until 2026-01-31"])  # fmt: skip  # noqa: E501
+    def score(
+        here: Session,
+        source: From,
+        to: To,
+        at: At = "",
+        since: Since = "",
+        until: Until = "",
+        whole: Annotated[
+            bool, typer.Option("--whole", help="All rows of the table, whatever date their time says.")
+        ] = False,
+        version: Annotated[
+            int | None, typer.Option("--version", metavar="N", help="This version; by default what serves.")
+        ] = None,
+        again: Annotated[bool, typer.Option("--again", help="Score anew what has not changed.")] = False,
+        warn: Annotated[
+            bool, typer.Option("--no-contract", help="Score rows that break the contract, as long as the model can.")
+        ] = False,
+        part_rows: Annotated[int, typer.Option("--part-rows", min=1000, help="Rows in memory at once.")] = 100_000,
+        dry_run: DryRun = False,
+    ) -> None:
+        """Score a table into a table, one date at a time.
+
+        The same package, decision and checks as at the endpoint. A date that is scored again is replaced, never added
+        to; nothing is computed where rows, version and decision are what they were; a run that was killed goes on.
+        While a version is on its way to users it scores beside the champion, and the rows of its share are served
+        from it: the same customers as at the endpoint. Exits with 3 where the rows break the contract.
+        """
+        from trilho import scoring
+
+        dates = _dates(at, since, until)
+        request = scoring.Request(
+            source=source, to=to, dates=dates, whole=whole, version=version, again=again, warn=warn, part_rows=part_rows
+        )
+        if dry_run:
+            _plan(here, request)
+            return
+        outcomes = []
+        for outcome in scoring.score_table(here.project, request, _progress(here)):
+            here.say(_sentence(outcome))
+            outcomes.append(outcome)
+        here.say(f"Served: {to.rstrip('/')}/current")
+        told = [scoring.summary(outcome) for outcome in outcomes]
+        here.done("trilho watch", model=here.project.name, to=to, dates=told)
+
+
+def _dates(at: str, since: str, until: str) -> list[Date]:
+    from trilho.scoring import span
+
+    if at and (since or until):
+        raise UsageError("--at beside --since or --until", hint="--at is one date, --since and --until are a backfill")
+    if until and not since:
+        raise UsageError("--until without --since", hint="add --since DATE, or say --at DATE")
+    if since:
+        return span(_date("--since", since), _date("--until", until) if until else Date.today())
+    return [_date("--at", at) if at else Date.today()]
+
+
+def _date(option: str, text: str) -> Date:
+    try:
+        return Date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{option} {text}; allowed: a date such as 2026-01-31", hint="write year, month, day"
+        ) from None
+
+
+def _plan(here: Session, request: Request) -> None:
+    from trilho.scoring import explain
+
+    lines = explain(here.project, request)
+    here.agreed(lines, yes=False, dry_run=True)
+    here.done("trilho score", model=here.project.name, plan=lines, dates=[date.isoformat() for date in request.dates])
+
+
+def _progress(here: Session) -> Progress:
+    def shown(version: int, done: int, rows: int) -> None:
+        if sys.stderr.isatty() and not here.as_json:
+            end = "\n" if done == rows else ""
+            sys.stderr.write(f"\r  version {version}: {done:,} of {rows:,} rows{end}")
+            sys.stderr.flush()
+
+    return shown
+
+
+def _sentence(outcome: Outcome) -> str:
+    if not outcome.scored:
+        return f"{outcome.date}: {outcome.rows:,} rows, unchanged."
+    parts = [f"version {number} in {one.seconds:.1f} s" for number, one in sorted(outcome.scored.items())]
+    undecided = sum(one.undecided for one in outcome.scored.values())
+    more = f"; the decision failed on {undecided:,} rows, which have none" if undecided else ""
+    kept = f", {outcome.resumed} parts taken from a run that was stopped" if outcome.resumed else ""
+    return f"{outcome.date}: {outcome.rows:,} rows scored by {', '.join(parts)} ({outcome.path}){kept}{more}."

@@ -1,0 +1,204 @@
+"""A table of scores: what each version said of each date, and which of it is served.
+
+    TABLE/version=3/date=2026-01-05/part-00000.parquet   what version 3 said: all rows of the date
+    TABLE/current/date=2026-01-05/...                     what is served: the same files, or each cohort's
+    TABLE/table.json                                      which is which, and what it was made from
+
+`current` is a link that is put in place at once, so that whoever reads it sees one state or the other. A rollback
+changes what it links to, and computes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trilho.core.files import write_whole
+from trilho.core.lease import Lease
+from trilho.data.tables import database, text
+from trilho.errors import ConfigError, DataError
+from trilho.serve.batch.cohort import bounds
+
+SCHEMA = 1
+FILE = "table.json"
+CURRENT = "current"
+TREES = ".tables"
+DRAFTS = ".drafts"
+TREES_KEPT = 2  # whoever reads the one before may finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What one version said of one date."""
+
+    rows: int
+    fingerprint: str  # of the rows, the package and the decision
+    identity: str  # what names the rows' predictions
+    decision: int | None
+    undecided: int
+    at: str  # when it was scored
+    seconds: float
+    files: list[str]
+
+
+@dataclass
+class Date:
+    """A date's scores by version, and the share of its rows that each version's are served for."""
+
+    versions: dict[int, Scored] = field(default_factory=dict)
+    served: dict[int, int] = field(default_factory=dict)
+
+
+class ScoreTable:
+    """A table of scores in a folder. One process at a time writes it; any number read it."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.folder = folder
+        self.model = model
+        self._lease = Lease(folder / ".lease", f"{folder} is being written")
+        self.dates: dict[str, Date] = {}
+
+    def open(self) -> ScoreTable:
+        """Take the table for writing and read what it has. Raises Unreachable while another process writes it."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"--to {self.folder} is a file; a table of scores is a folder", hint="name another place")
+        there = self.folder.exists() and any(x for x in self.folder.iterdir() if not x.name.startswith("."))
+        if there and not (self.folder / FILE).exists():
+            raise ConfigError(
+                f"--to {self.folder} is a folder that holds other things; allowed: a new folder or a table of scores",
+                hint="name another place",
+            )
+        self._lease.take()
+        self.read()
+        return self
+
+    def close(self) -> None:
+        """Let others write."""
+        self._lease.release()
+
+    def read(self) -> None:
+        """Read what the table has."""
+        try:
+            data = json.loads((self.folder / FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder / FILE}: {error}", hint="restore it, or score into another table") from None
+        if data["schema"] != SCHEMA:
+            raise DataError(
+                f"{self.folder / FILE}: schema {data['schema']}; this trilho reads {SCHEMA}", hint="upgrade"
+            )
+        if data["model"] != self.model:
+            raise ConfigError(
+                f"--to {self.folder} holds scores of {data['model']}, not of {self.model}", hint="name another table"
+            )
+        for name, told in data["dates"].items():
+            versions = {int(number): Scored(**scored) for number, scored in told["versions"].items()}
+            self.dates[name] = Date(versions, {int(n): share for n, share in told["served"].items()})
+
+    def draft(self, version: int, date: str, fingerprint: str) -> Path:
+        """Give the folder in which a date's parts are gathered; those of another fingerprint are removed."""
+        place = self.folder / DRAFTS / f"version={version}" / date
+        for other in place.glob("*") if place.exists() else ():
+            if other.name != fingerprint:
+                shutil.rmtree(other, ignore_errors=True)
+        (place / fingerprint).mkdir(parents=True, exist_ok=True)
+        return place / fingerprint
+
+    def keep(self, version: int, date: str, draft: Path, scored: Scored) -> None:
+        """Put a whole date of a version in its place; what is served does not change yet."""
+        place = self.folder / f"version={version}" / f"date={date}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        old = self.folder / DRAFTS / f"old-{uuid.uuid4().hex[:8]}"
+        with suppress(FileNotFoundError):
+            place.rename(old)
+        draft.rename(place)
+        self.dates.setdefault(date, Date()).versions[version] = scored
+        self._write()
+        shutil.rmtree(old, ignore_errors=True)
+
+    def serve(self, shares: Mapping[str, Mapping[int, int]]) -> None:
+        """Say for dates which versions' rows are served, and put that in place at once."""
+        for date, served in shares.items():
+            self.dates[date].served = dict(served)
+        self._link()
+        self._write()
+
+    def sweep(self) -> None:
+        """Remove what killed runs left."""
+        shutil.rmtree(self.folder / DRAFTS, ignore_errors=True)
+
+    def _write(self) -> None:
+        dates = {
+            name: {"versions": {str(n): asdict(s) for n, s in date.versions.items()}, "served": date.served}
+            for name, date in sorted(self.dates.items())
+        }
+        data = {"schema": SCHEMA, "model": self.model, "dates": dates}
+        write_whole(self.folder / FILE, json.dumps(data, indent=1))
+
+    def _link(self) -> None:
+        """Build the tree of what is served beside the one that is read, then put it in its place."""
+        tree = self.folder / TREES / uuid.uuid4().hex[:12]
+        for name, date in self.dates.items():
+            place = tree / f"date={name}"
+            place.mkdir(parents=True)
+            if len(date.served) == 1:
+                (version,) = date.served
+                self._link_files(version, name, place)
+            elif date.served:
+                self._mix(date.served, name, place)
+        tree.mkdir(parents=True, exist_ok=True)
+        link = self.folder / f".{CURRENT}.{uuid.uuid4().hex[:8]}"
+        link.symlink_to(tree.relative_to(self.folder), target_is_directory=True)
+        link.replace(self.folder / CURRENT)
+        trees = sorted((self.folder / TREES).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        for old in [path for path in trees if path != tree][: -(TREES_KEPT - 1) or None]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _link_files(self, version: int, date: str, place: Path) -> None:
+        for file in sorted((self.folder / f"version={version}" / f"date={date}").glob("*.parquet")):
+            target = place / f"version-{version}-{file.name}"
+            try:
+                os.link(file, target)
+            except OSError:  # a file system without links
+                shutil.copyfile(file, target)
+
+    def _mix(self, served: Mapping[int, int], date: str, place: Path) -> None:
+        """Write each cohort's rows, from the version that answers it."""
+        with database() as connection:
+            for version, (low, high) in bounds(served).items():
+                files = text(str(self.folder / f"version={version}" / f"date={date}" / "*.parquet"))
+                chosen = f"SELECT * FROM read_parquet({files}, hive_partitioning = false)"  # noqa: S608
+                query = f"{chosen} WHERE _cohort >= {low!r} AND _cohort < {high!r}"
+                target = text(place / f"version-{version}-cohort.parquet")
+                connection.execute(f"COPY ({query}) TO {target} (FORMAT parquet)")
+
+
+def shares_after_rollback(
+    dates: Mapping[str, Date], bad: int, good: int
+) -> tuple[dict[str, dict[int, int]], list[str]]:
+    """Say what dates serve once a version is rolled back, and which have no scores of the good one.
+
+    >>> one = Scored(rows=1, fingerprint="", identity="", decision=None, undecided=0, at="", seconds=0, files=[])
+    >>> days = {"d1": Date({1: one, 2: one}, {2: 100}), "d2": Date({2: one}, {2: 100}), "d3": Date({}, {1: 100})}
+    >>> shares_after_rollback(days, bad=2, good=1)
+    ({'d1': {1: 100}}, ['d2'])
+    """
+    affected = {name: date for name, date in dates.items() if bad in date.served}
+    back: dict[str, dict[int, int]] = {name: {good: 100} for name, date in affected.items() if good in date.versions}
+    return back, sorted(affected.keys() - back.keys())
+
+
+def describe(table: ScoreTable) -> list[dict[str, Any]]:
+    """Give the table's dates, newest first, as `trilho score --json` shows them."""
+    return [
+        {"date": name, "served": date.served, "rows": {n: s.rows for n, s in date.versions.items()}}
+        for name, date in sorted(table.dates.items(), reverse=True)
+    ]
