@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from datetime import date as Date  # noqa: N812
@@ -27,7 +28,7 @@ from trilho.data.tables import name, text
 from trilho.errors import DataError, Refused
 from trilho.serve.batch.cohort import places
 from trilho.serve.batch.scorer import Scorer, Scorers
-from trilho.serve.batch.source import Field, digest, extent, freeze, open_database, part
+from trilho.serve.batch.source import Field, digest, extent, freeze, open_database, part, remove_database
 from trilho.serve.batch.table import DRAFTS, Scored, ScoreTable
 from trilho.serve.columns import OWN
 from trilho_runtime.exchange import write_part
@@ -106,7 +107,7 @@ def score(table: ScoreTable, batch: Batch) -> Outcome:
     outcome = Outcome(date)
     frozen = table.folder / DRAFTS / f"rows-{date}.db"
     try:
-        with open_database(frozen) as connection:
+        with _writing(table), open_database(frozen) as connection:
             only = (batch.time, batch.date) if batch.only_date and batch.time else None
             outcome.rows = freeze(connection, batch.files, batch.fields, only)
             if not outcome.rows:
@@ -117,12 +118,29 @@ def score(table: ScoreTable, batch: Batch) -> Outcome:
             for model in batch.models:
                 _score_with(model, table, batch, connection, rows, outcome)
     finally:
-        for left in frozen.parent.glob(f"{frozen.name.removesuffix('.db')}*"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    served = {model.version: batch.shares[model.version] for model in batch.models if batch.shares.get(model.version)}
-    if table.dates[date].served != served or outcome.scored:
-        table.serve({date: served or {batch.models[0].version: 100}})
+        remove_database(frozen)
+    with _writing(table):
+        _serve(table, batch, outcome)
     return outcome
+
+
+def _serve(table: ScoreTable, batch: Batch, outcome: Outcome) -> None:
+    served = {model.version: batch.shares[model.version] for model in batch.models if batch.shares.get(model.version)}
+    if table.dates[outcome.date].served != served or outcome.scored:
+        table.serve({outcome.date: served or {batch.models[0].version: 100}})
+
+
+@contextmanager
+def _writing(table: ScoreTable) -> Iterator[None]:
+    """Turn what a disk says into an error of two lines; what was served is served still."""
+    import duckdb
+
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        why = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        fact = f"{table.folder} cannot be written: {why}"
+        raise DataError(fact, hint="look for a full disk; the same command goes on where this one stopped") from error
 
 
 def _hold(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:

@@ -7,6 +7,7 @@ changes nothing, a run that was killed goes on where it was, and memory is that 
 from __future__ import annotations
 
 import glob
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,18 +69,20 @@ def open_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        connection = duckdb.connect(str(path))
-    except duckdb.Error:  # what a killed process left
-        path.unlink(missing_ok=True)
-        path.with_name(path.name + ".wal").unlink(missing_ok=True)
-        connection = duckdb.connect(str(path))
+    remove_database(path)  # what a killed process left
+    connection = duckdb.connect(str(path))
     with connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET memory_limit = '{MEMORY}'")
         connection.execute(f"SET temp_directory = {text(path.with_suffix('.tmp'))}")
         yield connection
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database and what lies beside it."""
+    for left in path.parent.glob(f"{path.stem}.*"):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def freeze(
@@ -93,8 +96,6 @@ def freeze(
     `only` names a column of times and the date whose rows are taken. Fields get the types that the model knows; other
     columns stay as they are. Raises DataError in the file's own terms.
     """
-    connection.execute("DROP VIEW IF EXISTS t")
-    connection.execute("DROP TABLE IF EXISTS t")
     with told_of(files[0]):
         source = _scan(files, fields)
         types = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
