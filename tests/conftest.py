@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-collect_ignore = ["adopt/parity_notebook.py", "adopt/slice_replay_run.py"]  # scripts for other interpreters
+collect_ignore = [  # scripts for other interpreters
+    "adopt/parity_notebook.py",
+    "adopt/slice_replay_run.py",
+    "runtime/package_cases.py",
+]
 
 
 EMULATOR = {

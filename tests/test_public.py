@@ -14,7 +14,7 @@ from trilho_runtime import pipeline, step
 
 
 def test_the_public_names_are_sorted_and_exact() -> None:
-    assert trilho.__all__ == ["Platform", "Project", "TrainOutcome", "TrilhoError"]
+    assert trilho.__all__ == ["Platform", "Project", "TrainOutcome", "TrilhoError", "package"]
     assert trilho.__all__ == sorted(trilho.__all__)
 
 

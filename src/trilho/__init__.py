@@ -2,7 +2,7 @@
 
 >>> import trilho
 >>> trilho.__all__
-['Platform', 'Project', 'TrainOutcome', 'TrilhoError']
+['Platform', 'Project', 'TrainOutcome', 'TrilhoError', 'package']
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from trilho.errors import TrilhoError
     from trilho.platform import Platform
     from trilho.project import Project, TrainOutcome
+    from trilho_runtime.packing import package
 
-__all__ = ["Platform", "Project", "TrainOutcome", "TrilhoError"]
+__all__ = ["Platform", "Project", "TrainOutcome", "TrilhoError", "package"]
 
-_HOMES = {"Platform": "platform", "Project": "project", "TrainOutcome": "project", "TrilhoError": "errors"}
+_HOMES = {
+    "Platform": "trilho.platform",
+    "Project": "trilho.project",
+    "TrainOutcome": "trilho.project",
+    "TrilhoError": "trilho.errors",
+    "package": "trilho_runtime.packing",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +32,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'trilho' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"trilho.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 from tests.runtime.serving import ANSWER, FEATURES, ROW, make_package
 
+from trilho_runtime import manifest as manifest_module
+from trilho_runtime.manifest import check_archive
 from trilho_runtime.package import PackageError, open_package
 from trilho_runtime.profile import Reference
+from trilho_runtime.validation import arrays
 
 
 def run(python: Path, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -46,7 +50,12 @@ def test_a_package_says_what_the_model_is(package: Path) -> None:
     manifest = open_package(package).manifest
     assert (manifest["name"], manifest["task"], manifest["target"]) == ("tiny", "regression", "y")
     assert (manifest["time"], manifest["key"], manifest["features"]) == ("at", "id", "tiny.features:build")
-    assert manifest["estimator"] == {"file": "estimator.pkl", "format": "pickle", "class": "tiny.train.Sum"}
+    estimator = {name: manifest["estimator"][name] for name in ("file", "format", "class")}
+    assert estimator == {"file": "estimator.pkl", "format": "pickle", "class": "tiny.train.Sum"}
+    assert manifest["estimator"]["why"].startswith("a function or class of the project")
+    assert (manifest["schema"], manifest["outputs"]) == (2, {"kind": "value", "classes": []})
+    assert manifest["compiled"]["path"] == "original"
+    assert "Sum" in manifest["compiled"]["why"]
     assert {f["name"]: (f["type"], f["nullable"]) for f in manifest["signature"]} == {
         "id": ("string", False),
         "at": ("timestamp", False),
@@ -116,7 +125,11 @@ def test_a_file_that_was_added_is_named(own_package: Path, name: str) -> None:
     [
         ("{", "not JSON"),
         ("[]", "schema 'list'"),
-        ('{"schema": 2}', "schema 2"),
+        ('{"schema": 3}', "schema 3"),
+        ('{"schema": true}', "schema True"),
+        ('{"schema": 2, "schema": 2}', "the key 'schema' stands in it twice"),
+        ('{"schema": 2, "metrics": {"mae": NaN}}', "NaN is no JSON"),
+        ("[" * 100_000, "not JSON"),
         ('{"schema": 1}', "name, task, target, features, estimator, libraries, metrics, lineage, files, signature"),
     ],
 )
@@ -136,6 +149,137 @@ def test_a_manifest_cannot_point_out_of_the_package(own_package: Path, tmp_path:
         open_package(own_package)
     with pytest.raises(PackageError, match="No such file or directory"):
         open_package(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("/etc/hosts", "lies outside the package"),
+        ("code/../../outside", "lies outside the package"),
+        ("code//tiny/train.py", "is no plain name"),
+        ("./lock.txt", "is no plain name"),
+        ("code\\tiny.py", "is no plain name"),
+        ("c:lock.txt", "is no plain name"),
+        ("lock\n.txt", "is no plain name"),
+        ("LOCK.txt", "are one file where case does not count"),
+        ("manifest.json", "is no SHA-256"),
+    ],
+)
+def test_a_name_that_could_be_another_file_is_refused(own_package: Path, name: str, says: str) -> None:
+    data = json.loads((own_package / "manifest.json").read_text())
+    data["files"][name] = hashlib.sha256(b"").hexdigest()
+    (own_package / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(PackageError, match=says):
+        open_package(own_package)
+
+
+def test_a_digest_that_is_none_is_refused(own_package: Path) -> None:
+    data = json.loads((own_package / "manifest.json").read_text())
+    data["files"]["lock.txt"] = data["files"]["lock.txt"][:12]
+    (own_package / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(PackageError, match=r"the digest of lock\.txt is no SHA-256"):
+        open_package(own_package)
+
+
+@pytest.mark.parametrize("name", ["lock.txt", "code/tiny/train.py", "code/tiny"])
+def test_a_link_is_refused_even_to_the_very_same_content(own_package: Path, tmp_path: Path, name: str) -> None:
+    (own_package / name).rename(tmp_path / "moved")
+    (own_package / name).symlink_to(tmp_path / "moved")
+    with pytest.raises(PackageError, match=f"{name}.* (is a link|is not in the manifest)"):
+        open_package(own_package)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(own_package: Path) -> None:
+    (own_package / "lock.txt").unlink()
+    os.mkfifo(own_package / "lock.txt")
+    with pytest.raises(PackageError, match=r"lock\.txt is not a regular file"):
+        open_package(own_package)
+
+
+LOAD_CHANGED = """
+import sys
+from pathlib import Path
+from trilho_runtime.package import PackageError, open_package
+package = open_package(Path(sys.argv[1]))
+file = package.folder / sys.argv[2]
+file.write_bytes(file.read_bytes().replace(b"import", b"IMPORT") + b"\\nraise SystemExit('it ran')\\n")
+try:
+    package.load()
+except PackageError as error:
+    print(f"refused: {error}")
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["estimator.pkl", "code/tiny/__init__.py", "code/tiny/features.py", "code/tiny/train.py"]
+)
+def test_what_changes_between_the_check_and_the_use_is_not_used(
+    project_python: Path, own_package: Path, name: str
+) -> None:
+    done = run(project_python, LOAD_CHANGED.replace("\\\\n", "\\n"), own_package, name)
+    assert f"{name}: its digest is " in done.stdout, done.stderr
+    assert "it ran" not in done.stdout + done.stderr
+
+
+def test_bytecode_beside_the_code_is_not_run(project_python: Path, own_package: Path) -> None:
+    code = """
+import importlib.util, py_compile, sys
+from pathlib import Path
+from trilho_runtime.package import open_package
+package = open_package(Path(sys.argv[1]))
+source = package.folder / "code" / "tiny" / "features.py"
+false = Path(sys.argv[2])
+false.write_text("raise SystemExit('it ran')")
+cache = Path(importlib.util.cache_from_source(str(source)))
+py_compile.compile(str(false), str(cache), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+print(package.load().predict([]))
+"""
+    done = run(project_python, code, own_package, own_package.parent / "false.py")
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_package_of_schema_1_still_loads(project_python: Path, own_package: Path) -> None:
+    path = own_package / "manifest.json"
+    data = json.loads(path.read_text())
+    for key in ("outputs", "compiled"):
+        del data[key]
+    data["schema"] = 1
+    del data["estimator"]["why"]
+    for field in data["signature"]:
+        for key in ("minimum", "maximum", "categories"):
+            field.pop(key, None)
+    path.write_text(json.dumps(data))
+    done = run(project_python, LOAD, own_package, json.dumps([ROW]))
+    assert json.loads(done.stdout) == [ANSWER], done.stderr
+
+
+ODD: list[Any] = [None, 0, "", "x", [], [[]], [{}], {}, {"file": []}, {"kind": 5}, {"files": [[1]]}, True]
+
+
+@pytest.mark.parametrize(
+    "key", ["files", "signature", "outputs", "form", "history", "compiled", "estimator", "metrics", "name", "decision"]
+)
+def test_whatever_a_manifest_says_it_is_read_or_refused(own_package: Path, key: str) -> None:
+    path = own_package / "manifest.json"
+    data = json.loads(path.read_text())
+    said = []
+    for odd in ODD:
+        path.write_text(json.dumps({**data, key: odd}))
+        try:
+            open_package(own_package)
+        except PackageError as error:
+            said.append(str(error))
+    assert all(str(path) in text or "is not in the manifest" in text for text in said)
+    assert len(said) >= 4
+
+
+def test_arrays_that_would_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(manifest_module, "LARGEST_ARCHIVE", 10_000)
+    check_archive(arrays({"x": np.zeros(10)}), tmp_path / "small.npz")
+    with pytest.raises(PackageError, match=r"large\.npz: it unpacks to 80128 bytes; at most 10000 are read"):
+        check_archive(arrays({"x": np.zeros(10_000)}), tmp_path / "large.npz")
+    with pytest.raises(PackageError, match="not a zip file"):
+        check_archive(b"no", tmp_path / "none.npz")
 
 
 def test_an_environment_in_which_the_model_differs_is_refused(project_python: Path, own_package: Path) -> None:
@@ -182,7 +326,7 @@ def test_features_that_look_at_other_rows_are_found_at_packing(project_python: P
     done = make_package(project_python, tmp_path, code=code)
     assert done.returncode == 1
     assert "StepError: row 0 of the sample is predicted" in done.stderr
-    assert "in the holdout table" in done.stderr
+    assert "in the whole table" in done.stderr
 
 
 def test_features_that_depend_on_how_many_rows_there_are_are_found_at_packing(

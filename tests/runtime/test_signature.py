@@ -31,6 +31,83 @@ def refused(**changed: Any) -> RowError:
     return caught.value
 
 
+def test_instances_are_objects_arrays_or_bare_values() -> None:
+    pair = Signature((Field("x", "number", False), Field("c", "string", True)))
+    assert pair.rows_of([{"x": 1, "extra": 2}, [2, "a"]]) == [{"x": 1, "extra": 2}, {"x": 2, "c": "a"}]
+    assert Signature(pair.fields[:1]).rows_of([3, [4], {"x": 5}, None]) == [{"x": v} for v in (3, 4, 5, None)]
+    assert pair.rows_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("instance", "says"),
+    [
+        ([1], "row 1 is an array of 1 values; wanted 2, in the order x, c"),
+        ([1, "a", 2], "row 1 is an array of 3 values; wanted 2"),
+        ([], "row 1 is an array of 0 values"),
+        (3, "row 1 is 3, an integer; wanted an object of fields, or an array of 2 values"),
+        (None, "row 1 is null; wanted an object"),
+        ("ab", 'row 1 is "ab", a string'),
+    ],
+)
+def test_an_instance_of_another_shape_is_named(instance: object, says: str) -> None:
+    pair = Signature((Field("x", "number", False), Field("c", "string", True)))
+    with pytest.raises(RowError) as caught:
+        pair.rows_of([[1, "a"], instance])
+    assert str(caught.value).startswith(says)
+    assert caught.value.row == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (Field("x", "number", False), Field("x", "number", False), []),
+        (Field("x", "number", False), Field("x", "number", True), []),
+        (Field("x", "integer", False), Field("x", "number", False), []),
+        (Field("x", "number", False, "", 0, 9), Field("x", "number", False, "float32", 5, 6), []),
+        (Field("x", "integer", False, "int8"), Field("x", "integer", False, "Int16"), []),
+        (Field("gone", "number", False), Field("x", "number", True), []),
+        (Field("gone", "number", False), Field("x", "number", False), ["x is new and may not be null"]),
+        (Field("x", "number", True), Field("x", "number", False), ["x may no longer be null"]),
+        (Field("x", "number", False), Field("x", "integer", False), ["x was of type number and is of type integer"]),
+        (Field("x", "boolean", False), Field("x", "number", False), ["x was of type boolean and is of type number"]),
+        (Field("x", "integer", False), Field("x", "string", False), ["x was of type integer and is of type string"]),
+        (
+            Field("x", "integer", True),
+            Field("x", "integer", False, "uint8"),
+            ["x held int64 and holds uint8, which has fewer values", "x may no longer be null"],
+        ),
+    ],
+)
+def test_what_breaks_for_callers_of_an_older_signature_is_said(old: Field, new: Field, says: list[str]) -> None:
+    assert Signature((new,)).breaks(Signature((old,))) == says
+
+
+def test_an_integer_that_may_be_null_is_a_float_that_holds_it_exactly() -> None:
+    maybe = Signature((Field("i", "integer", True, "Int64"),))
+    column = maybe.columns([{"i": None}, {"i": 2**53}, {}])["i"]
+    assert (column.dtype.name, column[1]) == ("float64", 2**53)
+    assert np.isnan(column[[0, 2]]).all()
+    for value in (2**53 + 1, 1.5, "1", True):
+        with pytest.raises(RowError, match="row 0: i is "):
+            maybe.columns([{"i": value}])
+
+
+def test_no_rows_are_empty_columns_of_the_right_types() -> None:
+    dtypes = {name: column.dtype for name, column in FIELDS.columns([]).items()}
+    assert dtypes == {name: column.dtype for name, column in FIELDS.columns([GOOD]).items()}
+
+
+def test_a_number_beyond_its_type_is_named() -> None:
+    with pytest.raises(RowError, match="row 1: x is 1e"):
+        Signature((Field("x", "number", False, "float32"),)).columns([{"x": 1.0}, {"x": 1e39}])
+
+
+def test_a_manifests_field_that_is_none_is_refused() -> None:
+    for wrong in ({"name": "x", "type": "date", "nullable": False}, {"type": "number"}, "x"):
+        with pytest.raises(ValueError, match="is no field"):
+            Signature.from_json([wrong])  # type: ignore[list-item]
+
+
 def test_good_rows_become_columns_of_the_right_types() -> None:
     columns = FIELDS.columns([GOOD, {**GOOD, "n": 2, "i": 4.0, "s": None}])
     assert {name: column.dtype.str[1:] for name, column in columns.items()} == {
@@ -133,7 +210,9 @@ print(",".join(f"{f.type}{'?' if f.nullable else ''}" for f in signature.fields)
     assert done.stdout == "string,timestamp,number,integer,string?,boolean,number?\n", done.stderr
 
 
-@pytest.mark.parametrize("column", ["pd.array([1, None], dtype='Int64')", "[None, None]", "[[1], [2]]", "[b'a', b'b']"])
+@pytest.mark.parametrize(
+    "column", ["pd.array([1, 2], dtype='int64[pyarrow]')", "[None, None]", "[[1], [2]]", "[b'a', b'b']"]
+)
 def test_a_column_that_json_cannot_carry_is_refused(project_python: Path, column: str) -> None:
     code = f"""
 import pandas as pd

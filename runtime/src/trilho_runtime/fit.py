@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.function import load_function
+from trilho_runtime.outputs import of_task
 from trilho_runtime.step import Artifact, In, Model, Out, StepError, Table, step
 
 Floats = NDArray[np.float64]
@@ -224,18 +225,7 @@ def check_entity(entity: list[str], rows: Any) -> None:
 
 def answers(estimator: Any, features: Any, task: str, last: int | None = None) -> Floats:
     """Give one float a row: the predicted value, or the probability of class 1; of all rows, or of the last so many."""
-    if task == "classification":
-        one = list(getattr(estimator, "classes_", (0, 1))).index(1)
-        found = np.asarray(estimator.predict_proba(features), dtype=np.float64)[:, one]
-    else:
-        found = np.asarray(estimator.predict(features), dtype=np.float64).reshape(-1)
-    if len(found) != len(features):
-        raise StepError(f"{type(estimator).__name__} gave {len(found)} predictions for {len(features)} rows")
-    found = found if last is None else found[len(found) - last :]
-    wrong = np.flatnonzero(~np.isfinite(found))
-    if len(wrong):
-        raise StepError(f"{type(estimator).__name__} predicted {found[wrong[0]]} for row {wrong[0]}")
-    return found
+    return of_task(task).scores(estimator, features, last)
 
 
 def write_predictions(place: Out[Table], prediction: Floats, value: Floats, rows: Any, time: str) -> None:

@@ -1,52 +1,62 @@
 """The model package: a folder with an estimator, the code of its features, and a manifest of digests.
 
-Nothing in it is imported or unpickled before every file's digest is right. `load()` then gives a predictor, for which
-the package's own code is importable: one process holds one package.
+Nothing in it is imported or unpickled before every file's digest is right, and before a trusted key's signature where
+keys are trusted. `load()` then gives a predictor: by array code alone where the package is fully compiled, else with
+the package's own code importable: one process holds one package.
 
-    python -m trilho_runtime.package verify FOLDER
+    python -m trilho_runtime.package verify FOLDER [--trust FILE]...
+    python -m trilho_runtime.package sign FOLDER --key FILE
+    python -m trilho_runtime.package keys --out FILE
+
+The module can be called: `trilho_runtime.package(model, sample=X, name="...", out="...")` writes one.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import json
-import pickle
+import os
 import sys
+import tempfile
+import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trilho_runtime.fit import answers, features_of, joined, last_features, make_features
+from trilho_runtime.estimator import restore
+from trilho_runtime.fit import features_of
+from trilho_runtime.form import Form
 from trilho_runtime.function import StepError
-from trilho_runtime.history import History, Past
-from trilho_runtime.signature import Field, RowError, Signature
+from trilho_runtime.history import History
+from trilho_runtime.importing import use_code
+from trilho_runtime.manifest import (
+    CODE,
+    MANIFEST,
+    SAMPLE,
+    SCHEMA,
+    PackageError,
+    check_archive,
+    check_files,
+    check_names,
+    parse_manifest,
+    read_listed,
+    read_manifest,
+)
+from trilho_runtime.outputs import Outputs
+from trilho_runtime.predictor import COMPILED, PANDAS, ModelError, Predictor
+from trilho_runtime.signature import Signature
+from trilho_runtime.signing import Key, check_signature, trusted_keys
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-CODE = "code"
-SAMPLE = "sample.json"
+if TYPE_CHECKING:
+    from trilho_runtime.compiled.plan import Compiled
+
+__all__ = ["CODE", "MANIFEST", "SAMPLE", "SCHEMA", "ModelError", "Package", "PackageError", "Predictor", "open_package"]
 TOLERANCE = 1e-9
-TEXTS = ("name", "task", "target", "features")
-OBJECTS = ("estimator", "libraries", "metrics", "lineage", "files")
-
-Floats = NDArray[np.float64]
-
-
-class PackageError(Exception):
-    """A model package is not what its manifest says, or cannot be loaded here."""
-
-
-class ModelError(Exception):
-    """The project's own code, or its estimator, failed on rows of the right types; `stage` says which."""
-
-    def __init__(self, stage: str, error: BaseException) -> None:
-        what = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
-        super().__init__(f"{stage}: {what}")
-        self.stage = stage
 
 
 @dataclass(frozen=True)
@@ -55,8 +65,10 @@ class Package:
 
     folder: Path
     manifest: Mapping[str, Any]
+    signed_by: str | None = None
+    """The name of the trusted key that signed it; None where no key is trusted."""
 
-    @property
+    @functools.cached_property
     def signature(self) -> Signature:
         """Give the raw fields that a row holds."""
         return Signature.from_json(self.manifest["signature"])
@@ -66,41 +78,97 @@ class Package:
         """Say whether it answers whole tables only: its features look at other rows than the one they describe."""
         return bool(self.manifest.get("batch_only", False))
 
-    def sample(self) -> tuple[list[dict[str, Any]], list[float]]:
+    def read(self, name: str) -> bytes:
+        """Read one of its files, by the bytes that the manifest lists. Raises PackageError for others."""
+        return read_listed(self.folder, name, self.manifest["files"])
+
+    def sample(self) -> tuple[list[dict[str, Any]], list[Any]]:
         """Give the stored rows and what the model predicted for them where it was packed."""
-        data = json.loads((self.folder / SAMPLE).read_bytes())
+        data = json.loads(self.read(SAMPLE))
         return data["rows"], data["predictions"]
 
-    def load(self) -> Predictor:
-        """Import the package's code and unpickle its estimator.
+    def load(self, *, compiled: bool = True) -> Predictor:
+        """Give the model, ready to predict.
 
-        No bytecode is written from here on, since it would lie in the package and break its digest.
+        A fully compiled package imports nothing of the project's and reads no estimator. From any other its code is
+        imported and its estimator read; with `compiled=False` that is so for every package.
         """
-        sys.dont_write_bytecode = True
-        code = str((self.folder / CODE).resolve())
-        sys.path[:] = [code, *(p for p in sys.path if p != code)]
-        features = self._function(str(self.manifest["features"]), Path(code))
-        file = self.folder / self.manifest["estimator"]["file"]
-        try:
-            estimator = pickle.loads(file.read_bytes())  # noqa: S301  its digest was checked
-        except (Exception, SystemExit) as error:
-            raise PackageError(f"{file} cannot be loaded here: {_cause(error)}{self.differences()}") from error
+        manifest, reference = self.manifest, str(self.manifest["features"])
+        original = functools.cache(self._estimator)
+        plan, why = self._compiled(original) if compiled else (None, "its array code is not used")
+        full = plan is not None and plan.path == COMPILED and not reference and "history" not in manifest
+        features: Callable[[Any], Any] = _unused
+        if not full:
+            code = use_code(self.folder, manifest["files"])
+            features = self._function(reference, code)
+        if plan is None:
+            original()
+        told = manifest.get("compiled") or {}
+        made = Signature.from_json(told["features"]) if plan is not None and "features" in told else None
         return Predictor(
             self.signature,
-            str(self.manifest["task"]),
+            str(manifest["task"]),
             features,
-            str(self.manifest["features"]),
-            estimator,
-            history=self._history(),
+            reference,
+            original,
+            Outputs.from_manifest(manifest),
+            Form.from_manifest(manifest),
+            plan,
+            made,
+            (COMPILED if full else "partly") if plan is not None else PANDAS,
+            tuple(told.get("stages", ())),
+            why,
+            self._history(),
         )
+
+    def _compiled(self, original: Callable[[], Any]) -> tuple[Compiled | None, str]:
+        """Read the array code, from a copy of its files that nobody else can change; or say why there is none."""
+        told = self.manifest.get("compiled")
+        if not told or not told.get("files"):
+            return None, str((told or {}).get("why") or "it was packed before models were compiled")
+        from trilho_runtime import compiled
+
+        with tempfile.TemporaryDirectory(prefix="trilho-") as name:
+            for file in told["files"]:
+                data = self.read(file)
+                if file.endswith(".npz"):
+                    check_archive(data, self.folder / file)
+                Path(name, file).parent.mkdir(parents=True, exist_ok=True)
+                Path(name, file).write_bytes(data)
+            try:
+                return compiled.load(Path(name), told, original=original), str(told.get("why", ""))
+            except PackageError:
+                raise
+            except (Exception, SystemExit) as error:  # noqa: BLE001  it is served as it was fitted then
+                return None, f"the compiled model cannot be loaded here: {_cause(error)}"
+
+    def _estimator(self) -> Any:
+        """Read the estimator as it was fitted."""
+        use_code(self.folder, self.manifest["files"])
+        told = self.manifest["estimator"]
+        data = self.read(told["file"])
+        try:
+            return restore(told, data, Outputs.from_manifest(self.manifest), self._own())
+        except PackageError:
+            raise
+        except (Exception, SystemExit) as error:
+            file = self.folder / told["file"]
+            raise PackageError(f"{file} cannot be loaded here: {_cause(error)}{self.differences()}") from error
+
+    def _own(self) -> set[str]:
+        """Give the names of the top-level modules that the package carries."""
+        places = (name.split("/") for name in self.manifest["files"])
+        return {place[1].removesuffix(".py") for place in places if place[0] == CODE and len(place) > 1}
 
     def _history(self) -> History | None:
         """Read the past rows that the package carries, where its features look at past rows."""
         told = self.manifest.get("history")
         if told is None:
             return None
+        data = self.read(told["file"])
+        check_archive(data, self.folder / told["file"])
         try:
-            return History.load(self.folder / told["file"], (field.name for field in self.signature.fields), told)
+            return History.load(cast("Path", io.BytesIO(data)), (field.name for field in self.signature.fields), told)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise PackageError(f"{self.folder}: its history cannot be read: {_cause(error)}") from error
 
@@ -113,11 +181,10 @@ class Package:
             found = np.asarray(predictor.predict(rows))
         except (ValueError, ModelError) as error:
             raise PackageError(f"{self.folder / SAMPLE}: {error}{self.differences()}") from error
-        wrong = np.flatnonzero(~np.isclose(found, expected, rtol=TOLERANCE, atol=1e-12))
-        if len(wrong):
-            row = int(wrong[0])
-            fact = f"row {row} of {SAMPLE} is predicted {found[row]!r} here, {expected[row]!r} where it was packed"
-            raise PackageError(f"{self.folder}: {fact}{self.differences()}")
+        row = first_difference(found, expected)
+        if row is not None:
+            told = f"{found[row].tolist()!r} here, {expected[row]!r} where it was packed"
+            raise PackageError(f"{self.folder}: row {row} of {SAMPLE} is predicted {told}{self.differences()}")
 
     def differences(self) -> str:
         """Say which libraries have another version here than where the package was made, or nothing."""
@@ -133,6 +200,8 @@ class Package:
     def _function(self, reference: str, code: Path) -> Callable[[Any], Any]:
         try:
             function = features_of(reference)
+        except PackageError:
+            raise
         except (Exception, SystemExit) as error:
             raise PackageError(
                 f"{self.folder}: {reference} cannot be imported: {_cause(error)}{self.differences()}"
@@ -148,107 +217,63 @@ class Package:
         return function
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A loaded model: rows in, one float a row out, the value or the probability of class 1.
+def open_package(folder: str | os.PathLike[str], trusted: Sequence[Key] | None = None) -> Package:
+    """Read a package's manifest and check every file's digest. Raises PackageError naming the file that is wrong.
 
-    With a history each row is answered by itself, after the past of its entity: rows that are asked together do not see
-    each other, since their targets are not known yet.
+    `trusted` are public keys, files or PEM texts; by default those that TRILHO_TRUSTED_KEYS names. With any of them a
+    package that none of them signed is refused before anything else of it is read; `()` trusts every package.
     """
-
-    signature: Signature
-    task: str
-    features: Callable[[Any], Any]
-    reference: str
-    estimator: Any
-    path: str = "pandas"  # how rows reach the estimator
-    history: History | None = None
-
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Predict rows of JSON values. Raises RowError for a wrong value, ModelError when the model's code fails."""
-        return cast("list[float]", self.predict_columns(self.signature.columns(rows)).tolist()) if rows else []
-
-    def predict_columns(self, columns: Mapping[str, NDArray[Any]]) -> Floats:
-        """Predict rows that the signature has checked."""
-        if self.history is None:
-            return self._answers(self.signature.frame(columns))
-        found = [self._after(self.history, columns, row, past) for row, past in enumerate(self.history.find(columns))]
-        return np.array(found, np.float64)
-
-    def predict_frame(self, frame: Any) -> Floats:
-        """Predict a pandas table of raw rows."""
-        if self.history is None:
-            return self._answers(frame)
-        return self.predict_columns(self.signature.arrays(frame))
-
-    def renewed(self, past: Sequence[Mapping[str, Any]], asked: Mapping[str, NDArray[Any]]) -> Predictor:
-        """Give the predictor with newer past rows of JSON values, their targets among them, for the rows asked.
-
-        Raises RowError for a wrong value, and where the model looks at no past rows.
-        """
-        if self.history is None:
-            raise RowError("past: this model looks at no past rows", "past")
-        target = self.history.target
-        try:
-            columns = Signature((*self.signature.fields, Field(target, "number", False))).columns(past)
-        except RowError as error:
-            raise RowError(f"past {error}", error.field, error.row) from None
-        values = columns.pop(target)
-        return replace(self, history=self.history.renewed(columns, values, asked))
-
-    def predict_after(self, past: Any, frame: Any) -> Floats:
-        """Predict a pandas table of raw rows after another one, both with targets, as the training run does."""
-        if self.history is None:
-            return self._answers(frame)
-        return self._last(joined(past, frame, self.history.target), self.history, len(frame))
-
-    def _after(self, history: History, columns: Mapping[str, NDArray[Any]], row: int, past: Past) -> float:
-        """Predict one row as the last one of the table of its past."""
-        return float(self._last(self.signature.frame(history.table(columns, row, past)), history, 1)[0])
-
-    def _last(self, table: Any, history: History, count: int) -> Floats:
-        try:
-            made = last_features(self.features, table, self.reference, history.target, count)
-        except (Exception, SystemExit) as error:
-            raise ModelError("features", error) from error
-        return self._asked(made, count)
-
-    def _answers(self, frame: Any) -> Floats:
-        try:
-            made = make_features(self.features, frame, self.reference)
-        except (Exception, SystemExit) as error:
-            raise ModelError("features", error) from error
-        return self._asked(made, len(frame))
-
-    def _asked(self, made: Any, count: int) -> Floats:
-        try:
-            return answers(self.estimator, made, self.task, count)
-        except (Exception, SystemExit) as error:
-            raise ModelError("model", error) from error
-
-
-def open_package(folder: Path) -> Package:
-    """Read a package's manifest and check every file's digest. Raises PackageError naming the file that is wrong."""
-    manifest = _read_manifest(folder / MANIFEST)
+    folder = Path(folder)
+    keys = trusted_keys(trusted)
+    data = read_manifest(folder / MANIFEST)
+    signed_by = check_signature(folder, data, keys) if keys else None
+    manifest = parse_manifest(data, folder / MANIFEST)
     listed = manifest["files"]
-    for name, digest in sorted(listed.items()):
-        _check_file(folder, str(name), str(digest))
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or (not path.is_dir() and name not in listed and name != MANIFEST):
-            raise PackageError(f"{path} is not in the manifest: a package holds what was packed and nothing else")
-    history = [manifest["history"].get("file")] if manifest.get("history") else []
-    for name in (manifest["estimator"].get("file"), SAMPLE, *history):
-        if name not in listed:
-            raise PackageError(f"{folder / MANIFEST}: {name} is not among its files")
-    return Package(folder, manifest)
+    check_names(folder, listed)
+    try:
+        package = Package(folder, manifest, signed_by)
+        _ = package.signature, Outputs.from_manifest(manifest), Form.from_manifest(manifest)
+        absent = [name for name in _needed(manifest) if name not in listed]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PackageError(f"{folder / MANIFEST}: it says what cannot be: {_cause(error)}") from None
+    if absent:
+        raise PackageError(f"{folder / MANIFEST}: {absent[0]} is not among its files")
+    check_files(folder, listed)
+    return package
+
+
+def _needed(manifest: Mapping[str, Any]) -> list[Any]:
+    """Give the files that a manifest speaks of."""
+    history, compiled = manifest.get("history"), manifest.get("compiled")
+    named = [manifest["estimator"].get("file"), SAMPLE]
+    return named + ([history["file"]] if history else []) + (list(compiled.get("files", ())) if compiled else [])
+
+
+def first_difference(found: Any, expected: Any) -> int | None:
+    """Give the first row whose prediction is not the expected one; None where all are, within 1e-9.
+
+    >>> first_difference([0.5, 0.25], [0.5, 0.3]), first_difference([[0.5, 0.5]], [[0.5, 0.5]])
+    (1, None)
+    """
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.shape != expected.shape:
+        return 0
+    wrong = ~np.isclose(found, expected, rtol=TOLERANCE, atol=1e-12)
+    rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
+    return int(rows[0]) if len(rows) else None
 
 
 def folder_digest(folder: Path) -> str:
     """Give a folder's digest as the artifact store names it: of its files' relative names and contents."""
+    from trilho_runtime.manifest import digest_of
+
     files = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
-    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    text = json.dumps(digests, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        {name: digest_of(path) for name, path in files.items()},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -277,63 +302,26 @@ def versions(names: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _unused(rows: Any) -> Any:
+    return rows
+
+
 def _cause(error: BaseException) -> str:
     return str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PackageError(
-            f"{path}: {error.strerror or error}: a model package is a folder with a {MANIFEST}"
-        ) from None
-    except ValueError as error:
-        raise PackageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
-        raise PackageError(f"{path}: schema {found!r}; this trilho-runtime reads {SCHEMA}")
-    wrong = [k for k in TEXTS if not isinstance(manifest.get(k), str)]
-    wrong += [k for k in OBJECTS if not isinstance(manifest.get(k), dict)]
-    wrong += [] if isinstance(manifest.get("signature"), list) else ["signature"]
-    wrong += [] if isinstance(manifest.get("history") or {}, dict) else ["history"]
-    if wrong:
-        raise PackageError(f"{path}: {', '.join(wrong)} missing or of the wrong type")
-    return manifest
+class _Module(types.ModuleType):
+    """The module as the function that users know by its name."""
+
+    def __call__(self, model: Any, sample: Any, **options: Any) -> Path:
+        from trilho_runtime.packing import package
+
+        return package(model, sample, **options)
 
 
-def _check_file(folder: Path, name: str, digest: str) -> None:
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise PackageError(f"{folder / MANIFEST}: {name} lies outside the package")
-    path = folder / relative
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise PackageError(f"{path}: {error.strerror or error}, but the manifest lists it") from None
-    if found != digest:
-        raise PackageError(
-            f"{path}: its digest is {found[:12]}, the manifest says {digest[:12]}: it was changed or cut"
-        )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a model package's files against its manifest."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="python -m trilho_runtime.package", description=main.__doc__)
-    parser.add_argument("verb", choices=["verify"])
-    parser.add_argument("folder", type=Path)
-    given = parser.parse_args(arguments)
-    try:
-        package = open_package(given.folder)
-    except PackageError as error:
-        sys.stderr.write(f"{error}\nHint: take the package from the store again\n")
-        return 1
-    manifest = package.manifest
-    sys.stdout.write(f"{manifest['name']}: {len(manifest['files'])} files are what the manifest says\n")
-    return 0
-
+sys.modules[__name__].__class__ = _Module
 
 if __name__ == "__main__":
+    from trilho_runtime.verify import main
+
     sys.exit(main())
