@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.runtime.serving import Launcher, make_package
+from tests.runtime.serving import NOTEBOOKS, Launcher, make_package, make_quick
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +43,23 @@ def launch(tmp_path: Path, project_python: Path) -> Iterator[Launcher]:
 def launch_many(tmp_path_factory: pytest.TempPathFactory, project_python: Path) -> Iterator[Launcher]:
     """Start servers for a module's tests."""
     launcher = Launcher(tmp_path_factory.mktemp("servers"), project_python)
+    yield launcher
+    launcher.end()
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a compiled model's package, rows for it, and what the original model says of them."""
+    if not NOTEBOOKS.exists():
+        pytest.skip("tests/notebooks/.venv is absent: make tests/notebooks/.venv/.notebooks")
+    folder = tmp_path_factory.mktemp("quick")
+    make_quick(folder)
+    return folder
+
+
+@pytest.fixture
+def launch_quick(tmp_path: Path) -> Iterator[Launcher]:
+    """Start servers of a data scientist's interpreter for one test."""
+    launcher = Launcher(tmp_path, NOTEBOOKS)
     yield launcher
     launcher.end()

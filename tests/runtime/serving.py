@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "tests" / "notebooks" / ".venv" / "bin" / "python"
 FEATURES = '''
 import os
 import time
@@ -122,6 +124,49 @@ ROW: dict[str, Any] = {
     "level": None,
 }
 ANSWER = 10.0  # 2 * 1.5 + 2 + 5
+
+
+QUICK = """
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from trilho_runtime.packing import package
+
+folder = Path(sys.argv[1])
+rng = np.random.default_rng(5)
+rows = pd.DataFrame({
+    "x": rng.normal(size=300), "z": rng.normal(size=300), "color": rng.choice(["red", "green", "blue"], 300),
+})
+kind = np.where(rows["x"] > 0.5, "high", np.where(rows["x"] < -0.5, "low", "middle"))
+prepare = make_column_transformer(
+    (StandardScaler(), ["x", "z"]), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["color"]))
+model = make_pipeline(prepare, LogisticRegression()).fit(rows, kind)
+package(model, rows, name="quick", out=folder / "package")
+asked = rows.head(40)
+told = {"rows": asked.to_dict("records"), "classes": model.classes_.tolist()}
+told["told"] = model.predict_proba(asked).tolist()
+(folder / "told.json").write_text(json.dumps(told))
+"""
+
+
+def make_quick(folder: Path) -> None:
+    """Package a compiled model of three classes in `folder`, with rows and what the original says of them."""
+    command = [str(NOTEBOOKS), "-c", QUICK, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=notebooks_environment())
+    assert done.returncode == 0, done.stderr
+
+
+def notebooks_environment(**more: str) -> dict[str, str]:
+    """Give the environment of a data scientist's interpreter, which finds trilho-runtime's source."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "runtime" / "src"), "OMP_NUM_THREADS": "1", **more}
 
 
 def make_package(python: Path, folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from trilho_runtime.batch import Worker
+from trilho_runtime.batch import Inline, Worker
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def test_what_waits_is_done_together_up_to_the_limit_of_rows_and_in_order() -> N
         jobs = [Job("a"), Job("b", 4), Job("c", 6), Job("d", 1), Job("e", 20), Job("f", 1)]
         tasks = [asyncio.ensure_future(worker.do(job)) for job in jobs]
         await asyncio.sleep(0)
-        assert worker.waiting == 5
+        assert (worker.waiting, worker.rows, worker.busy) == (5, 32, True)
         recorder.go.set()
         answers = await asyncio.gather(*tasks)
         assert recorder.turns == [["a"], ["b", "c"], ["d"], ["e"], ["f"]]
@@ -75,5 +75,50 @@ def test_work_that_fails_as_a_whole_fails_every_job_and_the_next_turn_runs() -> 
         with pytest.raises(RuntimeError, match="broken"):
             await worker.do(Job("a"))
         assert await worker.do(Job("b")) == "b"
+
+    asyncio.run(run())
+
+
+def test_what_comes_in_one_round_of_the_loop_is_done_together_on_the_loop() -> None:
+    turns: list[list[str]] = []
+    threads: set[int] = set()
+
+    def work(jobs: Sequence[Job]) -> list[str | Exception]:
+        threads.add(threading.get_ident())
+        turns.append([job.name for job in jobs])
+        return [ValueError(job.name) if job.name == "bad" else job.name.upper() for job in jobs]
+
+    async def run() -> None:
+        inline: Inline[Job, str] = Inline(work, 10)
+
+        async def ask(name: str, size: int = 1) -> str:
+            return await inline.do(Job(name, size))
+
+        asked = [ask("a", 4), ask("bad"), ask("b", 6), ask("c")]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [str(answer) for answer in found] == ["A", "bad", "B", "C"]
+        assert (inline.waiting, inline.rows) == (0, 0)
+        assert await ask("alone") == "ALONE"
+
+    asyncio.run(run())
+    assert turns == [["a", "bad"], ["b", "c"], ["alone"]]
+    assert threads == {threading.get_ident()}
+
+
+def test_a_caller_that_left_and_a_turn_that_failed_leave_the_next_ones_alone() -> None:
+    failing = [True]
+
+    def work(jobs: Sequence[Job]) -> list[str | Exception]:
+        if failing.pop() if failing else False:
+            raise RuntimeError("broken")
+        return [job.name for job in jobs]
+
+    async def run() -> None:
+        inline: Inline[Job, str] = Inline(work, 10)
+        left, failed = inline.do(Job("left")), inline.do(Job("failed"))
+        left.cancel()
+        with pytest.raises(RuntimeError, match="broken"):
+            await failed
+        assert await inline.do(Job("next")) == "next"
 
     asyncio.run(run())

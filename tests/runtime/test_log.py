@@ -4,24 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trilho_runtime.log import LabelError, LineLog, label_lines, prediction_lines
+from trilho_runtime.log import LabelError, LineLog, label_lines, now
 
 
 def lines_of(folder: Path) -> list[Any]:
     return [json.loads(line) for path in sorted(folder.iterdir()) for line in path.read_bytes().splitlines()]
-
-
-def test_a_prediction_line_holds_the_known_fields_as_received() -> None:
-    lines = prediction_lines("q", 3, [{"a": None, "z": 1}, {"b": "x"}], frozenset({"a", "b"}), [1.0, 0.25])
-    first, second = (json.loads(line) for line in lines.splitlines())
-    assert first.pop("t").endswith("Z")
-    assert first == {"v": 1, "id": "q.0", "n": 3, "x": {"a": None}, "y": 1.0}
-    assert (second["id"], second["x"], second["y"]) == ("q.1", {"b": "x"}, 0.25)
 
 
 def test_lines_go_to_one_file_until_it_is_full_then_to_another(tmp_path: Path) -> None:
@@ -61,6 +55,70 @@ log.append(b'{{"n":4}}\\n')
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "28\n28\n", done.stderr
     assert [line["n"] for line in lines_of(tmp_path)] == [1, 2, 2, 4]
+
+
+def test_files_that_were_filled_since_are_synced_with_the_one_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{file}").readlink().name)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    log = LineLog(tmp_path, "v1-", fsync=True, limit=10)
+    for number in range(3):
+        log.write(b'{"n":%d}\n' % (100 + number))
+    assert set(synced) == {tmp_path.name}  # the folder, for each new file's name
+    synced.clear()
+    log.sync()
+    assert sorted(synced) == sorted(path.name for path in tmp_path.iterdir())
+    synced.clear()
+    log.sync()
+    assert len(synced) == 1  # the others are closed
+    log.append(b'{"n":3}\n')
+    assert len(synced) >= 2
+
+
+def test_after_a_failed_sync_lines_go_to_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system has thrown away then, a later sync would call written."""
+    log = LineLog(tmp_path)
+    log.write(b'{"n":1}\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output error"):
+            log.sync()
+    log.write(b'{"n":2}\n')
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b'{"n":1}\n', b'{"n":2}\n']
+
+
+def test_threads_write_whole_lines(tmp_path: Path) -> None:
+    log = LineLog(tmp_path, limit=5000)
+
+    def write(first: int) -> None:
+        for number in range(first, first + 200):
+            log.append(b'{"n":%d}\n' % number)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (1000, 2000, 3000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(line["n"] for line in lines_of(tmp_path)) == [
+        n + own for own in (1000, 2000, 3000) for n in range(200)
+    ]
+
+
+def test_the_time_of_a_line_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([1767268800_123_456_789, 1767268800_999_999_999, 1767268801_000_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+    assert [now() for _ in range(3)] == [
+        "2026-01-01T12:00:00.123Z",
+        "2026-01-01T12:00:00.999Z",
+        "2026-01-01T12:00:01.000Z",
+    ]
 
 
 def test_labels_become_lines() -> None:

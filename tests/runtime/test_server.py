@@ -52,8 +52,8 @@ def test_rows_get_predictions_and_each_is_logged_before_the_answer(address: str,
     assert (reply.headers["x-request-id"], reply.headers["x-trilho-version"]) == ("abc_1-Z", "3")
     logged = [line for line in lines_of(launch_many.folder / "log") if line["id"] in ids]
     assert [{k: v for k, v in line.items() if k != "t"} for line in logged] == [
-        {"v": 1, "id": ids[0], "n": 3, "x": ROW, "y": ANSWER},
-        {"v": 1, "id": ids[1], "n": 3, "x": {**ROW, "x": 0}, "y": 7.0},
+        {"v": 2, "id": ids[0], "n": 3, "x": ROW, "y": ANSWER},
+        {"v": 2, "id": ids[1], "n": 3, "x": {**ROW, "x": 0}, "y": 7.0},
     ]
     name = next((launch_many.folder / "log").iterdir()).name
     assert name.startswith("v3-")
@@ -126,7 +126,7 @@ def test_the_info_says_what_a_row_holds_and_extra_fields_are_counted(address: st
     predict(address, {**ROW, "colour": "red"}, {**ROW, "colour": "blue"})
     info = call(address, "/").json
     assert (info["model"], info["version"], info["task"], info["path"]) == ("tiny", 3, "regression", "pandas")
-    assert info["signature"][2] == {"name": "x", "type": "number", "nullable": False}
+    assert info["signature"][2].items() >= {"name": "x", "type": "number", "nullable": False}.items()
     assert info["extra_fields"]["colour"] == 2
 
 
@@ -377,27 +377,45 @@ def test_a_stop_lets_the_requests_under_way_finish(launch: Launcher, package: Pa
         call(address, "/health")
 
 
-def test_a_full_disk_refuses_predictions_and_the_server_lives(launch: Launcher, package: Path) -> None:
-    """A limit on file size stands for a full disk; raised again, it stands for a disk with room again."""
+def shed_by(address: str) -> tuple[Any, str]:
+    """What GET / and /metrics say of the log."""
+    metrics = call(address, "/metrics").body.decode().splitlines()
+    (counted,) = [line for line in metrics if line.startswith("trilho_log_shed_total")]
+    return call(address, "/").json["log"], counted.rpartition(" ")[2]
+
+
+def test_a_full_disk_sheds_the_log_and_never_a_prediction(launch: Launcher, package: Path) -> None:
+    """A limit on file size stands for a full disk; raised again, it stands for a disk with room again.
+
+    The server's own log is a file too, and much shorter than the first request's lines.
+    """
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("another process's limits can be changed on Linux only")
     log = launch.folder / "log"
     running = launch.server(package, "--log", log)
     address = running.wait_until_ready()
-    assert predict(address, ROW).status == 200
+    first = predict(address, *[ROW] * 50)
+    assert (first.status, first.headers.get("x-trilho-logged")) == (200, None)
+    assert shed_by(address) == ({"state": "written", "shed": 0}, "0")
     size = next(log.iterdir()).stat().st_size
-    if not hasattr(resource, "prlimit"):
-        pytest.skip("another process's limits can be changed on Linux only")
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY))
     for _ in range(3):
-        reply = predict(address, ROW, ROW)
-        assert reply.status == 507
-        assert "could not be logged, so it is not given: " in reply.json["error"]
-    assert call(address, "/health").status == 200
+        reply = predict(address, ROW, {**ROW, "x": 0})
+        assert (reply.status, reply.headers["x-trilho-logged"]) == (200, "0")
+        assert reply.json["predictions"] == [ANSWER, 7.0]
+    told, counted = shed_by(address)
+    assert (told["state"], told["shed"], counted) == ("shed", 6, "6")
+    assert str(log) in told["why"]
+    assert (
+        running.errors.read_text().count("predictions are answered and not logged") == 1
+    )  # once a minute, not once a request
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, unlimited)
     after = predict(address, ROW)
-    assert after.status == 200
-    assert [line["id"] for line in lines_of(log)][-1:] == after.json["ids"]
-    assert len(lines_of(log)) == 2
+    assert (after.status, after.headers.get("x-trilho-logged")) == (200, None)
+    assert shed_by(address) == ({"state": "written", "shed": 6}, "6")
+    assert [line["id"] for line in lines_of(log)] == [*first.json["ids"], *after.json["ids"]]
+    assert "written again; 6 rows were not logged" in running.errors.read_text()
 
 
 ORPHAN = """

@@ -1,21 +1,22 @@
 """Log lines: what was predicted and what turned out to be true, written before the answer.
 
-One `write` to a file opened for appending per request: a line is whole in the file, or the request is refused. The
-files survive a kill of the process; with `fsync` also a power cut. Another process moves the lines on.
+One `write` to a file opened for appending per turn: a line is whole in the file, or it is not there. The files survive
+a kill of the process; synced also a power cut. Another process moves the lines on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-VERSION = 1
+VERSION = 1  # of a label's line; a prediction's has one of its own (served.py)
 LIMIT = 64 * 2**20
 LARGEST_LABEL = 1e30  # far beyond any truth, and its square, summed, is still a number
 
@@ -29,7 +30,7 @@ class LabelError(ValueError):
 
 
 class LineLog:
-    """One writer's file of lines in a folder; a new file after 64 MB. For one thread at a time."""
+    """One writer's file of lines in a folder; a new file after 64 MB. Any thread may write."""
 
     def __init__(self, folder: Path, prefix: str = "", *, fsync: bool = False, limit: int = LIMIT) -> None:
         self.folder = folder
@@ -37,37 +38,65 @@ class LineLog:
         self._fsync = fsync
         self._limit = limit
         self._file: int | None = None
+        self._full: list[int] = []  # files that are not written any more and not synced yet
         self._size = 0
+        self._lock = threading.Lock()
 
     def append(self, lines: bytes) -> None:
+        """Write whole lines, and sync them where that is wanted. Raises OSError when they could not be kept."""
+        self.write(lines)
+        if self._fsync and lines:
+            self.sync()
+
+    def write(self, lines: bytes) -> None:
         """Write whole lines. Raises OSError when they could not be kept, a full disk say; later lines may be.
 
         What a failed write left is cut back to the last whole line, which a reader may have seen already.
         """
         if not lines:
             return
-        file = self._open()
+        with self._lock:
+            file = self._open()
+            try:
+                written = os.write(file, lines)
+            except OSError:
+                self._roll_if_broken(file)
+                raise
+            if written < len(lines):
+                self._cut(file, self._size + lines.rfind(b"\n", 0, written) + 1)
+                raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes could be written: the disk is full")
+            self._size += written
+
+    def sync(self) -> None:
+        """Put all that was written on the disk. Raises OSError when it may not be there; others go on writing."""
+        with self._lock:
+            files, self._full = self._full, []
+            if self._file is not None:
+                files.append(os.dup(self._file))
         try:
-            written = os.write(file, lines)
+            for file in files:
+                os.fsync(file)
         except OSError:
-            self._roll_if_broken(file)
+            with self._lock:
+                self._release()  # what a failed sync has lost, a later one would call written
             raise
-        if written < len(lines):
-            self._cut(file, self._size + lines.rfind(b"\n", 0, written) + 1)
-            raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes could be written: the disk is full")
-        self._size += written
-        if self._fsync:
-            os.fsync(file)
+        finally:
+            for file in files:
+                os.close(file)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """Close the file; what was not synced yet is synced first, where that is wanted."""
+        if self._fsync:
+            with contextlib.suppress(OSError):
+                self.sync()
+        with self._lock:
+            self._release()
 
     def _open(self) -> int:
         if self._file is not None and (self._size >= self._limit or os.fstat(self._file).st_nlink == 0):
-            self.close()
+            if self._fsync:
+                self._full.append(os.dup(self._file))
+            self._release()
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = self._create()
@@ -79,51 +108,52 @@ class LineLog:
         while True:
             path = self.folder / f"{self._prefix}{os.getpid()}-{moment}.jsonl"
             try:
-                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
             except FileExistsError:
                 moment += 1
+                continue
+            if self._fsync:
+                _sync_folder(self.folder)
+            return file
+
+    def _release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _cut(self, file: int, size: int) -> None:
         try:
             os.ftruncate(file, size)
             self._size = size
         except OSError:  # the torn line stays the last of its file
-            self.close()
+            self._release()
 
     def _roll_if_broken(self, file: int) -> None:
         if os.fstat(file).st_size != self._size:
-            self.close()
+            self._release()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a folder's entries on the disk: a synced file whose name is lost is lost too."""
+    with contextlib.suppress(OSError):  # some file systems sync no folders
+        place = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+
+
+_second: tuple[int, str] = (0, "1970-01-01T00:00:00")
 
 
 def now() -> str:
     """Give the time as ISO 8601 in UTC, to the millisecond."""
+    global _second
     seconds, rest = divmod(time.time_ns() // 1_000_000, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"
-
-
-def prediction_lines(
-    identity: str, version: int, rows: Sequence[Mapping[str, Any]], names: frozenset[str], predictions: Sequence[float]
-) -> bytes:
-    """Give a request's log lines: for each row its id, the fields that the signature knows, the prediction.
-
-    >>> lines = prediction_lines("r1", 2, [{"x": 1, "other": 9}], frozenset({"x"}), [0.5])
-    >>> {k: v for k, v in orjson.loads(lines).items() if k != "t"}
-    {'v': 1, 'id': 'r1.0', 'n': 2, 'x': {'x': 1}, 'y': 0.5}
-    """
-    moment = now()
-    return b"".join(
-        _line(
-            {
-                "v": VERSION,
-                "id": f"{identity}.{index}",
-                "t": moment,
-                "n": version,
-                "x": {key: value for key, value in row.items() if key in names},
-                "y": y,
-            }
-        )
-        for index, (row, y) in enumerate(zip(rows, predictions, strict=True))
-    )
+    known = _second
+    if known[0] != seconds:
+        known = _second = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
+    return f"{known[1]}.{rest:03d}Z"
 
 
 def label_lines(payload: Any) -> tuple[bytes, int]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trilho_runtime.http import Answer
 
+NAMED_EXTRAS = 100  # unknown fields beyond so many are counted together
+OTHERS = "(others)"
 EDGES_MS = (
     0.5,
     0.75,
@@ -58,6 +62,48 @@ class Latency:
     def to_json(self) -> dict[str, Any]:
         """Give edges and counts; the last count is what took longer than every edge."""
         return {"edges_ms": list(EDGES_MS), "counts": list(self.counts)}
+
+
+class Tally:
+    """What one process has answered; any thread may count."""
+
+    def __init__(self) -> None:
+        self.codes: Counter[int] = Counter()
+        self.extra: Counter[str] = Counter()
+        self.past: Counter[str] = Counter()
+        self.rows = self.shadow_rows = self.undecided = 0
+        self.undecided_why = ""
+        self.latency = Latency()
+        self._lock = threading.Lock()
+
+    def add_extra(self, name: str) -> None:
+        """Count a field that the model does not know, by name as long as there are few.
+
+        >>> tally = Tally()
+        >>> tally.add_extra("new"); tally.add_extra("new"); dict(tally.extra)
+        {'new': 2}
+        """
+        with self._lock:
+            known = len(self.extra) < NAMED_EXTRAS or name in self.extra
+            self.extra[name if known else OTHERS] += 1
+
+    def add_rows(self, rows: int, shadow_rows: int) -> None:
+        """Count rows that were predicted: for callers, and for nobody to see."""
+        with self._lock:
+            self.rows += rows
+            self.shadow_rows += shadow_rows
+
+    def add_past(self, states: Iterable[str]) -> None:
+        """Count rows by how the past that they were given stood to them."""
+        with self._lock:
+            self.past.update(states)
+
+    def add_undecided(self, rows: int, why: str) -> None:
+        """Count rows on which the rule failed, and keep how it last did."""
+        if rows:
+            with self._lock:
+                self.undecided += rows
+                self.undecided_why = why
 
 
 def metric(name: str, help_text: str, values: Iterable[tuple[Mapping[str, Any], float]], kind: str = "counter") -> str:

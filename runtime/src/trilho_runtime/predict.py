@@ -1,7 +1,8 @@
-"""The prediction app: JSON rows in, predictions out, a log line written before the answer.
+"""The prediction app: the one data plane behind every protocol, and what it says of itself.
 
-Nothing that a caller sends ends in a 500: wrong rows are 422 with field and row, and so is an exception that the
-project's own code raises on them. A prediction that cannot be logged is refused with 507.
+A job's rows are checked, predicted, decided on and logged before its outcome is given. Nothing that a caller sends ends
+in a 500: wrong rows are 422 with field and row, and so is an exception that the project's own code raises on them. More
+requests than can be answered soon are refused with 429: the server is well, and another one would not be.
 
 A model with a history may be told newer rows than its package has, with their targets, by each request:
 {"instances": [...], "parameters": {"past": [{...}, ...]}}. Nothing of that is kept, so that any process can answer.
@@ -9,291 +10,252 @@ A model with a history may be told newer rows than its package has, with their t
 
 from __future__ import annotations
 
+import asyncio
 import time
-import traceback
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import orjson
-from numpy.typing import NDArray
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from trilho_runtime import measures
-from trilho_runtime.batch import Worker
+from trilho_runtime.batch import Inline, Worker
+from trilho_runtime.commit import Commits
 from trilho_runtime.history import STATES
-from trilho_runtime.http import (
-    Answer,
-    App,
-    HttpError,
-    Request,
-    health_paths,
-    identity_of,
-    note,
-    parse_json,
-    predict_paths,
-)
-from trilho_runtime.log import LineLog, prediction_lines
-from trilho_runtime.package import ModelError, Package, Predictor, check_digest, open_package
-from trilho_runtime.signature import RowError
+from trilho_runtime.http import Answer, App, Handler, HttpError, Request
+from trilho_runtime.inference import Inference
+from trilho_runtime.job import Entries, Job, Outcome
+from trilho_runtime.live import LiveProfile
+from trilho_runtime.loaded import Loaded, load_model
+from trilho_runtime.mask import Mask
+from trilho_runtime.memory import memory_bytes
+from trilho_runtime.plane import MAX_ROWS
+from trilho_runtime.served import ServedLog
+from trilho_runtime.vertex import Vertex
+from trilho_runtime.work import Rules, Work
 
-MAX_ROWS = 1000
-NAMED_EXTRAS = 100  # unknown fields beyond so many are counted together
-TRACEBACKS_A_MINUTE = 10
-AHEAD = timedelta(days=366)  # forecasts are of the future; a year on, the caller's clock is wrong
+if TYPE_CHECKING:
+    from trilho_runtime.lookup import Lookup
 
+__all__ = ["MAX_ROWS", "Loaded", "PredictionApp", "load_model"]
 
-@dataclass(frozen=True)
-class Loaded:
-    """A model that is ready to answer."""
-
-    package: Package
-    predictor: Predictor
-    names: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One request's rows, and what names their predictions."""
-
-    identity: str
-    rows: list[Any]
-    past: Sequence[Any] = ()
-
-    @property
-    def size(self) -> int:
-        """Give the number of rows."""
-        return len(self.rows)
-
-
-def load_model(folder: Path, digest: str | None = None) -> Loaded:
-    """Open, load and prove a package; the proof also warms what the first prediction would wait for.
-
-    `digest` is what somebody else knows the package by: its manifest could have been changed with its files.
-    """
-    if digest is not None:
-        check_digest(folder, digest)
-    package = open_package(folder)
-    predictor = package.load()
-    package.prove(predictor)
-    return Loaded(package, predictor, predictor.signature.names)
+WAITING = 1000  # requests that may wait for their turn, and
+WAITING_ROWS = 20_000  # rows that they may have together, or those of four requests of the largest size
+Routes = dict[tuple[str, str], Handler]
 
 
 class PredictionApp:
-    """Answers requests with one model version; until `model` is set, with 503."""
+    """Answers jobs with one model version; until `model` is set, with 503."""
 
-    def __init__(self, version: int, log: LineLog | None = None, *, refuse_extra_fields: bool = False) -> None:
+    def __init__(
+        self,
+        version: int,
+        log: ServedLog | None = None,
+        *,
+        fsync: bool = False,
+        mask: Mask | None = None,
+        rules: Rules | None = None,
+        lookup: Lookup | None = None,
+        refuse_extra_fields: bool = False,
+        entries: Entries = "plain",
+        max_rows: int = MAX_ROWS,
+        name: str = "",
+    ) -> None:
         self.version = version
-        self.model: Loaded | None = None
+        self.live: LiveProfile | None = None
         self._log = log
+        self._mask = mask
+        self._rules = rules
+        self._lookup = lookup
         self._refuse_extra = refuse_extra_fields
-        self._worker: Worker[Job, Answer] = Worker(self._work, MAX_ROWS)
-        self._codes: Counter[int] = Counter()
-        self._extra: Counter[str] = Counter()
-        self._past: Counter[str] = Counter()
-        self._rows = 0
-        self._latency = measures.Latency()
-        self._noted: deque[float] = deque(maxlen=TRACEBACKS_A_MINUTE)
+        self._entries = entries
+        self._max_rows = max_rows
+        self._name = name
+        self._tally = measures.Tally()
+        self._commits = Commits(log) if fsync and log is not None else None
+        self._model: Loaded | None = None
+        self._work: Work | None = None
+        self._inline_rows = 0
+        self._worker: Worker[Job, Outcome] = Worker(self._do, max_rows)
+        self._inline: Inline[Job, Outcome] = Inline(self._do, 1)
+        self._most_rows = max(WAITING_ROWS, 4 * max_rows)
 
-    def app(self) -> App:
-        """Give the app that a service runs."""
-        routes = {("POST", path): self.predict for path in predict_paths()}
-        routes |= {("GET", path): self.health for path in health_paths()}
-        routes |= {("GET", "/"): self.info, ("GET", "/metrics"): self.metrics}
-        return App(routes, [("x-trilho-version", str(self.version))])
+    @property
+    def model(self) -> Loaded | None:
+        """Give the model; None while it is loading."""
+        return self._model
 
-    async def predict(self, request: Request) -> Answer:
-        """Predict the rows of a request."""
-        try:
-            body = await request.body()
-            self._ready()
-            payload = parse_json(body)
-            job = Job(identity_of(request.scope), read_instances(payload), read_past(payload))
-            answer = await self._worker.do(job)
-        except HttpError as error:
-            self._codes[error.answer.status] += 1
-            raise
-        self._codes[answer.status] += 1
-        self._latency.add(time.perf_counter() - request.started)
-        return answer
+    @model.setter
+    def model(self, model: Loaded) -> None:
+        """Begin to answer with a model."""
+        if self._name:
+            manifest = {**model.package.manifest, "name": self._name}
+            model = replace(model, package=replace(model.package, manifest=manifest))
+        self._work = Work(
+            model, self.version, self._tally, log=self._log, mask=self._mask, live=self.live, rules=self._rules,
+            refuse_extra_fields=self._refuse_extra, lookup=self._lookup,
+        )  # fmt: skip
+        self._inline_rows = self._work.inline_rows()
+        self._inline = Inline(self._do, self._inline_rows)
+        self._model = model
 
-    async def health(self, request: Request) -> Answer:
-        """Say whether the model is loaded."""
-        self._ready()
-        return Answer(200, {"status": "ready"})
+    def decide_by(self, rules: Rules | None) -> None:
+        """Decide by a rule, from the next model on."""
+        self._rules = rules
+
+    @property
+    def decides(self) -> bool:
+        """Say whether a rule decides on the scores."""
+        return self._rules is not None and self._rules.current is not None
+
+    def ready(self) -> Loaded:
+        """Give the model. Raises HttpError 503 until there is one."""
+        if self._model is None:
+            raise HttpError(503, f"version {self.version} is loading", headers=[("retry-after", "1")])
+        return self._model
+
+    async def answer(self, job: Job) -> Outcome:
+        """Have rows predicted, decided on and logged. Raises HttpError with field and row for wrong ones."""
+        self.ready()
+        self._admit(job)
+        inline = job.size <= self._inline_rows and not job.past and not self._worker.busy
+        outcome = await (self._inline if inline else self._worker).do(job)
+        if self._commits is not None and outcome.logged and not await self._commits.wait(job.size):
+            outcome = replace(outcome, logged=False)
+        return outcome
+
+    def routes(self) -> Routes:
+        """Give the handlers by method and path: both protocols', and what the server says of itself."""
+        tensors = Inference(self, max_rows=self._max_rows)
+        vertex = Vertex(self, entries=self._entries, max_rows=self._max_rows, tensors=tensors)
+        asked = {route: self._counted(handler) for route, handler in {**tensors.routes(), **vertex.routes()}.items()}
+        own: Routes = {("GET", "/metrics"): self.metrics, ("GET", "/profile"): self.profile}
+        return {**asked, ("GET", "/"): self.info, **own}
+
+    def app(self, more: Routes | None = None, **options: Any) -> App:
+        """Give the app that a service runs; `options` are those of `http.App`."""
+        return App({**self.routes(), **(more or {})}, [("x-trilho-version", str(self.version))], **options)
+
+    async def publish(self, seconds: float) -> None:
+        """Publish the live profile every few seconds, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(seconds)
+            if self.live is not None:
+                await loop.run_in_executor(None, self.live.write, self.live.news())
+
+    def close(self) -> None:
+        """Leave nothing that was counted or written behind."""
+        if self.live is not None:
+            self.live.publish()
+        if self._log is not None:
+            self._log.close()
 
     async def info(self, request: Request) -> Answer:
-        """Say which model this is and what its rows hold."""
-        model = self._ready()
-        manifest, history = model.package.manifest, model.predictor.history
-        past = {"history": {**history.to_json(), "asked": self._asked()}} if history is not None else {}
-        return Answer(
-            200,
-            {
-                "model": manifest["name"],
-                "version": self.version,
-                "task": manifest["task"],
-                "path": model.predictor.path,
-                "signature": manifest["signature"],
-                "extra_fields": self._extra.copy(),
-                **past,
-            },
-        )
+        """Say which model this is, what its rows hold, how it is reached and how its log stands."""
+        model = self.ready()
+        manifest, predictor = model.package.manifest, model.predictor
+        told: dict[str, Any] = {
+            "model": model.name,
+            "version": self.version,
+            "task": manifest["task"],
+            "path": predictor.path,
+            "why": predictor.why,
+            "stages": list(predictor.stages),
+            "outputs": predictor.outputs.to_json(),
+            "signature": manifest["signature"],
+            "inline_rows": self._inline_rows,
+            "extra_fields": self._tally.extra.copy(),
+            "log": {"state": "off"} if self._log is None else self._log.to_json(),
+            "memory_bytes": memory_bytes(),
+        }
+        if predictor.history is not None:
+            store = {"store": self._lookup.to_json()} if self._lookup is not None else {}
+            told["history"] = {**predictor.history.to_json(), "asked": self._asked(), **store}
+        if self._rules is not None:
+            told["decision"] = self._decision()
+        return Answer(200, told)
+
+    async def profile(self, request: Request) -> Answer:
+        """Give the counts of what this process has served."""
+        self.ready()
+        if self.live is None:
+            raise HttpError(404, "this model's package holds no reference to count in")
+        return Answer(200, self.live.to_json())
 
     async def metrics(self, request: Request) -> Answer:
         """Give counters as Prometheus text."""
-        version = {"version": self.version}
-        codes = [({**version, "code": code}, n) for code, n in sorted(self._codes.items())]
-        extra = [({**version, "field": name}, n) for name, n in sorted(self._extra.copy().items())]
-        parts = [
-            measures.metric(
-                "trilho_ready", "Whether the model is loaded.", [(version, int(self.model is not None))], "gauge"
-            ),
-            measures.metric("trilho_requests_total", "Prediction requests by status.", codes),
-            measures.metric("trilho_rows_total", "Rows that were predicted.", [(version, self._rows)]),
-            measures.metric("trilho_extra_fields_total", "Fields that the model does not know.", extra),
-            measures.metric(
-                "trilho_waiting", "Requests that wait for a turn.", [(version, self._worker.waiting)], "gauge"
-            ),
-            measures.histogram("trilho_latency_seconds", "From request to answer.", [(version, self._latency)]),
-        ]
-        if self.model is not None and self.model.predictor.history is not None:
-            past = [({**version, "past": state}, count) for state, count in self._asked().items()]
-            parts.append(measures.metric("trilho_past_total", "Rows predicted by the past they were given.", past))
-        return measures.answer(parts)
+        return measures.answer(self._metrics())
+
+    def _do(self, jobs: Any) -> list[Outcome | Exception]:
+        assert self._work is not None
+        return self._work.do(jobs)
+
+    def _admit(self, job: Job) -> None:
+        """Refuse what would have to wait for too long, before it takes up memory."""
+        waiting = self._worker.waiting + self._inline.waiting
+        rows = self._worker.rows + self._inline.rows
+        if waiting >= WAITING or (waiting and rows + job.size > self._most_rows):
+            fact = f"{waiting} requests with {rows} rows wait for the model already; ask again a little later"
+            raise HttpError(429, fact, headers=[("retry-after", "1")])
+
+    def _counted(self, handler: Handler) -> Handler:
+        """Count a protocol's predictions by their status, and how long they took."""
+
+        async def counted(request: Request) -> Answer:
+            if request.scope.method == "GET":
+                return await handler(request)
+            try:
+                answer = await handler(request)
+            except HttpError as error:
+                self._tally.codes[error.answer.status] += 1
+                raise
+            self._tally.codes[answer.status] += 1
+            self._tally.latency.add(time.perf_counter() - request.started)
+            return answer
+
+        return counted
 
     def _asked(self) -> dict[str, int]:
         """Count the rows predicted by how the history stood to them; "stale" ones lack rows that happened since."""
-        return {state: self._past[state] for state in STATES}
+        return {state: self._tally.past[state] for state in STATES}
 
-    def _ready(self) -> Loaded:
-        if self.model is None:
-            raise HttpError(503, f"version {self.version} is loading", headers=[("retry-after", "1")])
-        return self.model
+    def _decision(self) -> Mapping[str, Any]:
+        current = self._rules.current if self._rules is not None else None
+        told: dict[str, Any] = {"version": None if current is None else current[0], "undecided": self._tally.undecided}
+        if current is not None:
+            told |= {name: getattr(current[1], name, "") for name in ("reference", "digest")}
+        problem = getattr(self._rules, "problem", "")
+        told |= {"problem": problem} if problem else {}
+        return {**told, "why": self._tally.undecided_why} if self._tally.undecided else told
 
-    def _work(self, jobs: Sequence[Job]) -> list[Answer | Exception]:
-        """Answer the requests that were waiting; each gets its own answer or its own error."""
-        model = self._ready()
-        outcomes: list[Answer | Exception | None] = [None] * len(jobs)
-        columns: dict[int, Mapping[str, NDArray[Any]]] = {}
-        renewed: dict[int, Loaded] = {}  # for requests that tell a past of their own
-        for index, job in enumerate(jobs):
-            try:
-                checked = self._check(model, job)
-                if job.past:
-                    renewed[index] = replace(model, predictor=model.predictor.renewed(job.past, checked))
-                columns[index] = checked
-            except RowError as error:
-                outcomes[index] = _refused(error)
-        predicted = self._predict_together(model, {i: part for i, part in columns.items() if i not in renewed})
-        for index, own in renewed.items():
-            predicted |= self._predict_together(own, {index: columns[index]})
-        for index, predictions in predicted.items():
-            job = jobs[index]
-            if isinstance(predictions, Exception):
-                outcomes[index] = predictions
-                continue
-            outcomes[index] = self._keep(model, job, predictions)
-            history = renewed.get(index, model).predictor.history
-            if history is not None:
-                self._past.update(past.state for past in history.find(columns[index]))
-        return [outcome or RuntimeError("a request was not answered") for outcome in outcomes]
+    def _metrics(self) -> list[str]:
+        tally, version = self._tally, {"version": self.version}
+        codes = [({**version, "code": code}, n) for code, n in sorted(tally.codes.items())]
+        extra = [({**version, "field": name}, n) for name, n in sorted(tally.extra.copy().items())]
+        waiting = self._worker.waiting + self._inline.waiting
 
-    def _check(self, model: Loaded, job: Job) -> Mapping[str, NDArray[Any]]:
-        columns = model.predictor.signature.columns(job.rows)
-        check_clock(columns, model.package.manifest.get("time") or None)
-        for row, instance in enumerate(job.rows):
-            for name in instance:
-                if name not in model.names:
-                    if self._refuse_extra:
-                        raise RowError(f"row {row}: {name[:60]} is not a field of this model", name[:60], row)
-                    self._extra[name if len(self._extra) < NAMED_EXTRAS or name in self._extra else "(others)"] += 1
-        return columns
+        def one(name: str, text: str, value: float, kind: str = "counter") -> str:
+            return measures.metric(name, text, [(version, value)], kind)
 
-    def _predict_together(
-        self, model: Loaded, columns: Mapping[int, Mapping[str, NDArray[Any]]]
-    ) -> dict[int, list[float] | Exception]:
-        """Predict several requests' rows as one table; where that fails, each by itself."""
-        if not columns:
-            return {}
-        sizes = [len(next(iter(part.values()))) for part in columns.values()]
-        try:
-            whole = model.predictor.predict_columns(_joined(list(columns.values())))
-        except ModelError as error:
-            if len(columns) > 1:
-                alone = [self._predict_together(model, {index: part}) for index, part in columns.items()]
-                return {index: outcome for one in alone for index, outcome in one.items()}
-            self._complain()
-            return dict.fromkeys(columns, HttpError(422, str(error), row=0 if sizes == [1] else None))
-        parts = np.split(whole, np.cumsum(sizes)[:-1])
-        return {index: part.tolist() for index, part in zip(columns, parts, strict=True)}
-
-    def _keep(self, model: Loaded, job: Job, predictions: list[float]) -> Answer | Exception:
-        """Log a request's predictions, then build its answer."""
-        try:
-            if self._log is not None:
-                rows = model.predictor.signature.canonical(job.rows)
-                self._log.append(prediction_lines(job.identity, self.version, rows, model.names, predictions))
-        except OSError as error:
-            return HttpError(507, f"the prediction could not be logged, so it is not given: {error.strerror or error}")
-        self._rows += len(predictions)
-        classes = model.package.manifest["task"] == "classification"
-        shown = [{"0": 1 - p, "1": p} for p in predictions] if classes else predictions
-        ids = [f"{job.identity}.{index}" for index in range(len(predictions))]
-        payload = {"predictions": shown, "ids": ids, "model": model.package.manifest["name"], "version": self.version}
-        extra = sum(name not in model.names for instance in job.rows for name in instance)
-        counts = [("x-trilho-rows", str(len(predictions))), ("x-trilho-extra-fields", str(extra))]
-        return Answer(200, orjson.dumps(payload), counts)
-
-    def _complain(self) -> None:
-        """Write a traceback of the project's code to the server's log, a few a minute at most."""
-        now = time.monotonic()
-        if len(self._noted) == TRACEBACKS_A_MINUTE and now - self._noted[0] < 60:
-            return
-        self._noted.append(now)
-        note(traceback.format_exc())
-
-
-def read_instances(payload: Any) -> list[Any]:
-    """Give a request's rows. Raises HttpError 422 for another shape, 413 for too many."""
-    instances = payload.get("instances") if isinstance(payload, dict) else None
-    if not isinstance(instances, list):
-        raise HttpError(422, 'wanted {"instances": [{field: value, ...}, ...]}', field="instances")
-    if not instances:
-        raise HttpError(422, "instances is empty", field="instances")
-    if len(instances) > MAX_ROWS:
-        raise HttpError(413, f"{len(instances)} instances in one request; at most {MAX_ROWS} are taken")
-    return instances
-
-
-def read_past(payload: Any) -> list[Any]:
-    """Give the past rows that a request tells, if any. Raises HttpError 422 for another shape."""
-    parameters = payload.get("parameters")
-    past = parameters.get("past") if isinstance(parameters, dict) else None
-    if not isinstance(past, list | None):
-        raise HttpError(422, 'wanted {"parameters": {"past": [{field: value, ...}, ...]}}', field="past")
-    return past or []
-
-
-def check_clock(columns: Mapping[str, NDArray[Any]], time: str | None) -> None:
-    """Raise RowError for a row more than a year ahead: that clock is wrong, and it would end every window watched."""
-    times = columns.get(time) if time is not None else None
-    if times is None or times.dtype.kind != "M":
-        return
-    limit = datetime.now(timezone.utc).replace(tzinfo=None) + AHEAD  # noqa: UP017
-    late = np.flatnonzero(times > np.datetime64(limit, "us"))
-    if len(late):
-        row = int(late[0])
-        fact = f"row {row}: {time} is {times[row].item().isoformat()}, more than a year ahead of this server's clock"
-        raise RowError(fact, time, row)
-
-
-def _refused(error: RowError) -> HttpError:
-    return HttpError(422, str(error), field=error.field, row=error.row)
-
-
-def _joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
-    return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts = [
+            one("trilho_ready", "Whether the model is loaded.", int(self._model is not None), "gauge"),
+            measures.metric("trilho_requests_total", "Prediction requests by status.", codes),
+            one("trilho_rows_total", "Rows that were predicted.", tally.rows),
+            one("trilho_shadow_rows_total", "Rows that were predicted for nobody to see.", tally.shadow_rows),
+            measures.metric("trilho_extra_fields_total", "Fields that the model does not know.", extra),
+            one("trilho_waiting", "Requests that wait for a turn.", waiting, "gauge"),
+            measures.histogram("trilho_latency_seconds", "From request to answer.", [(version, tally.latency)]),
+        ]
+        if self._log is not None:
+            parts.append(one("trilho_log_shed_total", "Rows that were answered and not logged.", self._log.shed))
+        if self._rules is not None:
+            parts.append(one("trilho_undecided_total", "Rows on which the decision failed.", tally.undecided))
+            held = self._rules.current
+            known = [({**version, "decision_version": held[0]}, 1)] if held is not None else []
+            parts.append(measures.metric("trilho_decision_info", "The decision that holds.", known, "gauge"))
+        if self._model is not None and self._model.predictor.history is not None:
+            past = [({**version, "past": state}, count) for state, count in self._asked().items()]
+            parts.append(measures.metric("trilho_past_total", "Rows predicted by the past they were given.", past))
+            if self._lookup is not None:
+                said = "Entities that were not looked up: the store could not be read."
+                parts.append(one("trilho_history_failed_total", said, self._lookup.failed))
+        return parts

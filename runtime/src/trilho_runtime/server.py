@@ -9,87 +9,182 @@ the end of the parent, seen at the other end of a pipe, so that no server outliv
 from __future__ import annotations
 
 import argparse
+import asyncio
+import errno
+import gc
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trilho_runtime.arguments import add_server_arguments, read_access, read_arguments, read_mask
 
 if TYPE_CHECKING:
     import socket
 
+    from trilho_runtime.http import App
+    from trilho_runtime.lookup import Lookup
+    from trilho_runtime.mask import Mask
     from trilho_runtime.predict import PredictionApp
+    from trilho_runtime.rules import FollowedRules
     from trilho_runtime.service import Service
+    from trilho_runtime.worker import Member
+
+__all__ = ["THREADS", "add_server_arguments", "main", "read_arguments"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 CONNECTIONS = 2048
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk that is full now may not be later: the log is shed until then
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve one model version over HTTP."""
-    given = _parser().parse_args(arguments)
+    given = read_arguments(arguments)
     for name in THREADS:  # before any library reads them: more threads make one row slower
         os.environ.setdefault(name, "1")
-    from trilho_runtime.service import CannotStart, bind, check_folder, serve
+    from trilho_runtime.notes import use_format
+    from trilho_runtime.service import CannotStart, bind, check_folder, inherited, serve
 
+    use_format(given.notes)
     try:
-        if given.log is not None:
-            check_folder(given.log)
-        listener = bind(given.host, given.port)
+        for folder in filter(None, (given.log, given.label_dir, given.profiles)):
+            check_folder(folder, passing=FULL)
+        allowed = Allowed(read_access(given), read_mask(given.mask))
+        listener = bind(given.host, given.port) if given.fd is None else inherited(given.fd)
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    return serve(_run(given, listener))
+    return serve(_run(given, listener, allowed))
 
 
-async def _run(given: argparse.Namespace, listener: socket.socket) -> int:
+@dataclass(frozen=True)
+class Allowed:
+    """Who may call, and what the log may hold."""
+
+    access: Any
+    mask: Mask | None
+
+
+async def _run(given: argparse.Namespace, listener: socket.socket, allowed: Allowed) -> int:
     from trilho_runtime.log import LineLog
     from trilho_runtime.predict import PredictionApp
+    from trilho_runtime.served import ServedLog
     from trilho_runtime.service import Service, allow_connections
 
-    log = None if given.log is None else LineLog(given.log, f"v{given.version}-", fsync=given.fsync)
-    predictions = PredictionApp(given.version, log, refuse_extra_fields=given.extra_fields == "refuse")
-    service = Service(predictions.app(), listener, allow_connections(CONNECTIONS))
-    threading.Thread(target=_load, args=(given.package, given.digest, predictions, service), daemon=True).start()
-    return await service.run(given.ready_file, given.parent_pipe)
+    log = None
+    if given.log is not None:
+        log = ServedLog(LineLog(given.log, f"v{given.version}-", fsync=given.fsync))
+    rules = _rules(given)
+    predictions = PredictionApp(
+        given.version, log, fsync=given.fsync, mask=allowed.mask, rules=rules, lookup=_lookup(given),
+        entries=given.entries, refuse_extra_fields=given.extra_fields == "refuse", max_rows=given.max_rows, name=given.name,
+    )  # fmt: skip
+    member = await _join(given.channel, predictions)
+    app = _app(given, predictions, allowed)
+    service = Service(app, listener, allow_connections(CONNECTIONS), predictions.close)
+    threading.Thread(target=_load, args=(given, predictions, service, member, rules), daemon=True).start()
+    aside = [asyncio.ensure_future(predictions.publish(given.profile_seconds))]
+    aside += [asyncio.ensure_future(rules.follow())] if rules is not None else []
+    code = await (service.run(given.ready_file, given.parent_pipe) if member is None else member.serve(service))
+    for task in aside:
+        task.cancel()
+    return code
 
 
-def _load(folder: Path, digest: str | None, predictions: PredictionApp, service: Service) -> None:
+def _app(given: argparse.Namespace, predictions: PredictionApp, allowed: Allowed) -> App:
+    """Give everything that is answered: predictions, labels, and what there is to read about both."""
+    from trilho_runtime.notes import RequestNotes
+    from trilho_runtime.openapi import OpenApi, Served
+
+    more: dict[tuple[str, str], Any] = {}
+    if given.label_dir is not None:
+        from trilho_runtime.labelling import Labelling
+        from trilho_runtime.log import LineLog
+
+        more |= Labelling(LineLog(given.label_dir, fsync=given.fsync)).routes()
+    routes = [*predictions.routes(), *more, ("GET", "/openapi.json"), ("GET", "/docs")]
+    hidden = () if allowed.mask is None else tuple(allowed.mask.rules)
+    told = Served(
+        routes, keys=bool(given.api_key), tokens=bool(given.audience), max_rows=given.max_rows, hidden=hidden,
+        refuse_extra=given.extra_fields == "refuse",
+    )  # fmt: skip
+    more |= OpenApi(predictions, told).routes()
+    return predictions.app(more, guard=allowed.access, notes=RequestNotes(given.requests), max_body=given.max_body)
+
+
+def _rules(given: argparse.Namespace) -> FollowedRules | None:
+    if given.decision is None:
+        return None
+    from trilho_runtime.rules import FollowedRules
+
+    return FollowedRules(given.decision)
+
+
+def _lookup(given: argparse.Namespace) -> Lookup | None:
+    if given.history is None:
+        return None
+    from trilho_runtime.lookup import Lookup
+
+    return Lookup.in_file(given.history)
+
+
+async def _join(channel: int | None, predictions: PredictionApp) -> Member | None:
+    """Join the other workers, where this is one of several."""
+    if channel is None:
+        return None
+    from trilho_runtime.worker import join
+
+    return await join(channel, predictions)
+
+
+def _load(
+    given: argparse.Namespace,
+    predictions: PredictionApp,
+    service: Service,
+    member: Member | None,
+    rules: FollowedRules | None,
+) -> None:
     """Load the model, then let it answer; a server without one ends."""
+    from trilho_runtime.download import DownloadError
     from trilho_runtime.http import note
     from trilho_runtime.package import PackageError
-    from trilho_runtime.predict import load_model
 
+    code = 1
     try:
-        predictions.model = load_model(folder, digest)
+        _start(given, predictions, rules)
+        if member is not None:
+            member.ready()
         return
     except PackageError as error:
         note(str(error))
+    except DownloadError as error:
+        note(str(error))
+        code = error.exit_code
     except BaseException:  # noqa: BLE001  whatever it was, a server that never gets ready must not stay
         note(traceback.format_exc())
-    service.stop_soon(exit_code=1)
+    if member is not None:
+        member.failed()
+    service.stop_soon(exit_code=code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trilho_runtime.server", description=main.__doc__)
-    parser.add_argument("package", type=Path, help="the model package's folder")
-    parser.add_argument("--version", type=int, required=True, help="the model version, named in answers and log lines")
-    parser.add_argument("--digest", help="the package's digest in the artifact store; another package is not loaded")
-    add_server_arguments(parser, os.environ.get("AIP_HTTP_PORT", "0"))
-    parser.add_argument("--log", type=Path, metavar="DIR", help="write a line per prediction to a file in this folder")
-    parser.add_argument("--fsync", action="store_true", help="lines survive a power cut as well, at a cost")
-    parser.add_argument("--extra-fields", choices=["count", "refuse"], default="count", help="fields the model lacks")
-    return parser
+def _start(given: argparse.Namespace, predictions: PredictionApp, rules: FollowedRules | None) -> None:
+    from trilho_runtime.loaded import live_profile, load_model
+    from trilho_runtime.storage import local
 
+    model = load_model(local(given.package), given.digest, given.trust)
+    if rules is not None:
+        rules.look()
+    elif model.package.manifest.get("decision"):
+        from trilho_runtime.rules import packaged_rule
 
-def add_server_arguments(parser: argparse.ArgumentParser, port: str) -> None:
-    """Add what every server of ours takes."""
-    parser.add_argument("--port", type=int, default=port, help="0 takes a free one")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--ready-file", type=Path, help="written once the port is bound: pid, port, address")
-    parser.add_argument("--parent-pipe", type=int, metavar="FD", help="end when this pipe does")
+        predictions.decide_by(packaged_rule(model.package))
+    predictions.live = live_profile(model, given.version, given.profiles)
+    predictions.model = model
+    gc.collect()
+    gc.freeze()  # what was loaded stays: a collector that looks through it again and again holds requests up
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +30,9 @@ from trilho_runtime.http import App, note
 BACKLOG = 1024
 LARGEST_HEAD = 65536
 DRAIN_SECONDS = 10.0
+LAST_SECONDS = 0.25  # so long after a stop, requests are taken, and each connection is closed with its answer
 ORPHAN_SECONDS = 1.5
+SO_ATTACH_FILTER, RETURN = 26, 0x06  # of Linux; the socket module names neither
 
 
 class CannotStart(Exception):
@@ -56,12 +59,40 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def check_folder(folder: Path) -> None:
-    """Make a folder for log lines. Raises CannotStart when none can be kept there."""
+def inherited(descriptor: int) -> socket.socket:
+    """Give a listening socket that a parent has bound. Raises CannotStart when it is none."""
+    try:
+        listener = socket.socket(fileno=descriptor)
+        listener.set_inheritable(False)
+    except OSError as error:
+        raise CannotStart(f"file {descriptor} is no socket: {error.strerror}", "pass a bound socket's", 2) from None
+    return listener
+
+
+def close_door(listener: socket.socket) -> None:
+    """Let nobody new in, in any process that accepts here, while those who are in are served on.
+
+    A socket that is shut down would fail every accept. So the kernel is told to drop what comes to this one: a caller
+    goes on knocking, having sent nothing, and is refused once it is closed. Elsewhere than on Linux the door stays open
+    until then.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", RETURN, 0, 0, 0))  # a filter that keeps 0 bytes
+        with contextlib.suppress(OSError):
+            program = struct.pack("HL", 1, ctypes.addressof(drop))
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def check_folder(folder: Path, passing: Collection[int] = ()) -> None:
+    """Make a folder for log lines. Raises CannotStart when none can be kept there, but for errors that may pass."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError as error:
+        if error.errno in passing:
+            return
         raise CannotStart(f"{folder}: {error.strerror or error}", "give a folder that can be written", 1) from None
     if not writable:
         raise CannotStart(f"{folder} is not writable", "give a folder that can be written", 1)
@@ -85,13 +116,17 @@ def write_whole(path: Path, data: Mapping[str, Any]) -> None:
 class Service:
     """A server on the running loop: it starts at once, and stops when asked, signalled or orphaned."""
 
-    def __init__(self, app: App, listener: socket.socket, connections: int) -> None:
+    def __init__(
+        self, app: App, listener: socket.socket, connections: int, closing: Callable[[], None] = lambda: None
+    ) -> None:
         self._app = app
+        self._closing = closing  # what is to be done before the process ends, however it does
         self._listener = listener
         self._running = 0
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._server = HttpServer(self._answer, listener, connections)
+        self.shared = False  # with other processes, which go on accepting
         self.exit_code = 0
 
     async def run(self, ready_file: Path | None, parent_pipe: int | None) -> int:
@@ -106,15 +141,22 @@ class Service:
             port = self._listener.getsockname()[1]
             write_whole(ready_file, {"pid": os.getpid(), "port": port, "address": address_of(self._listener)})
         await serving
+        self._closing()
         return self.exit_code if self._stopping else 1
 
     def stop(self, exit_code: int = 0) -> None:
-        """Take no more connections, answer what is under way, then end; after 10 s end anyway."""
+        """Take leave of those who are connected, answer what is under way, then end; after 10 s end anyway.
+
+        A kept connection that is closed between two requests may meet the second on its way. So the last answer on
+        each says that it is the last, and the caller connects anew, or is refused without having sent anything.
+        """
         if not self._stopping:
             self._stopping = True
             self.exit_code = exit_code
             self._loop.call_later(DRAIN_SECONDS, self._give_up)
-            self._server.stop()  # type: ignore[no-untyped-call, unused-ignore]
+            if not self.shared:
+                close_door(self._listener)
+            self._loop.call_later(0.0 if exit_code else LAST_SECONDS, self._server.stop)
 
     def stop_soon(self, exit_code: int) -> None:
         """Stop, when asked by another thread."""
@@ -123,12 +165,13 @@ class Service:
     async def _answer(self, scope: Any, proto: Any) -> None:
         self._running += 1
         try:
-            await self._app(scope, proto)
+            await self._app(scope, Last(proto) if self._stopping else proto)
         finally:
             self._running -= 1
 
     def _give_up(self) -> None:
         note(f"{self._running} requests were still under way {DRAIN_SECONDS:g} s after the stop; ending anyway")
+        self._closing()
         os._exit(1)
 
     def _end_with_parent(self, pipe: int) -> None:
@@ -140,7 +183,31 @@ class Service:
                 break
         self._loop.call_soon_threadsafe(self.stop)
         time.sleep(ORPHAN_SECONDS)
+        self._closing()
         os._exit(0)
+
+
+class Last:
+    """What a request is read and answered by, when no other is to come on its connection."""
+
+    def __init__(self, proto: Any) -> None:
+        self._proto = proto
+
+    def __call__(self) -> Any:
+        """Read the body."""
+        return self._proto()
+
+    def __aiter__(self) -> Any:
+        """Read the body piece by piece."""
+        return self._proto.__aiter__()
+
+    def __getattr__(self, name: str) -> Any:
+        """Give whatever else there is."""
+        return getattr(self._proto, name)
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer, and have the connection closed."""
+        self._proto.response_bytes(status, [*headers, ("connection", "close")], body)
 
 
 class HttpServer(Server):  # type: ignore[misc, type-arg, unused-ignore]
