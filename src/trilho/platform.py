@@ -37,7 +37,7 @@ LOG_BYTES = 4 * 2**20
 class Platform:
     """Runs projects that share a home, until told to stop."""
 
-    def __init__(self, projects: Sequence[Project]) -> None:
+    def __init__(self, projects: Sequence[Project], host: str = "127.0.0.1", *, opened: bool = False) -> None:
         if not projects:
             raise UsageError("no project to run", hint="trilho up DIR [DIR ...]")
         homes = {project.home for project in projects}
@@ -47,6 +47,7 @@ class Platform:
                 hint='give them the same home in trilho.toml, such as home = "../.trilho", or set TRILHO_HOME',
             )
         self.projects = list(projects)
+        self._host, self._opened = host, opened  # of the endpoints
         self.home = homes.pop()
         self._lease = Lease(self.home / "platform.lease", f"the platform of {self.home} is run")
         self._threads: list[threading.Thread] = []
@@ -70,7 +71,7 @@ class Platform:
             self._lease.take()  # before anything is started, so that a second platform leaves the first as it is
         self._log_to(self.home / "platform.log")
         server = ConsoleServer(ProjectSource(self.projects), host=host, port=port) if console else None
-        loops = [ServeLoop(project) for project in self.projects] if serve else []
+        loops = [ServeLoop(project, self._host, opened=self._opened) for project in self.projects] if serve else []
         try:
             address = server.start() if server else ""
             for loop in loops:

@@ -136,7 +136,8 @@ def test_the_serving_image_serves_and_holds_no_code_and_no_platform(images: dict
     assert said[2].startswith("usage: python -m trilho_runtime.server")
     config = json.loads(buildah("inspect", "--type", "image", images["serving"]))["OCIv1"]["config"]
     assert config["User"] == "10001:10001"
-    assert config["Entrypoint"] == ["python", "-m", "trilho_runtime.server"]
+    assert config["Entrypoint"] == ["python", "-m", "trilho_runtime.container"]
+    assert config.get("Cmd") is None
 
 
 def test_every_file_has_the_time_of_the_commit(images: dict[str, str]) -> None:

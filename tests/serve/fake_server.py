@@ -19,10 +19,10 @@ def main() -> None:
     parser.add_argument("package", type=Path)
     for name in ("--version", "--port", "--parent-pipe"):
         parser.add_argument(name, type=int, required=True)
-    for name in ("--host", "--log", "--extra-fields", "--ready-file"):
+    for name in ("--host", "--log", "--ready-file"):
         parser.add_argument(name, required=True)
     parser.add_argument("--digest")
-    given = parser.parse_args()
+    given, told = parser.parse_known_args()
     behaviour: dict[str, Any] = json.loads((given.package / "behaviour.json").read_text())
     if behaviour.get("broken"):
         sys.exit("PackageError: estimator.pkl was changed")
@@ -33,7 +33,7 @@ def main() -> None:
         wbufsize = -1  # head and body in one packet
 
         def do_GET(self) -> None:
-            self._answer({"version": given.version, "digest": given.digest})
+            self._answer({"version": given.version, "digest": given.digest, "told": told})
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))

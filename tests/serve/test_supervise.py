@@ -27,7 +27,15 @@ from trilho.backends.local.journal import LocalJournal, StateReader
 from trilho.config import Serve
 from trilho.core.processes import alive
 from trilho.core.projection import ModelState
-from trilho.core.records import Payload, RolloutEnded, RolloutStarted, RolloutStepped, VersionPackaged, VersionServed
+from trilho.core.records import (
+    ChampionRestored,
+    Payload,
+    RolloutEnded,
+    RolloutStarted,
+    RolloutStepped,
+    VersionPackaged,
+    VersionServed,
+)
 from trilho.errors import ConfigError, DataError, Unreachable
 from trilho.release.rollout import advance
 from trilho.serve import process, supervise
@@ -519,3 +527,84 @@ def test_nothing_outlives_a_killed_supervisor(world: World) -> None:
     until(supervisor, serving(supervisor, 1))
     assert supervisor.status().address == status.address  # though the old router needed a moment to let go
     wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_version_in_the_shadow_is_told_to_the_router_once_it_is_ready(world: World) -> None:
+    world.version(1)
+    world.version(2, warm_seconds=0.3)
+    world.crown(1)
+    supervisor = world.supervisor(sticky="shop")
+    until(supervisor, serving(supervisor, 1))
+    begun = RolloutStarted(
+        model=MODEL, rollout="o2", version=2, champion=1, steps=[10, 100], why="", shadow=50, sticky="customer"
+    )
+    world.journal.append(begun)
+    routes = world.home / "endpoints" / MODEL / "routes.json"
+    until(supervisor, lambda: read_routes(routes).shadow is not None)
+    until(supervisor, lambda: supervisor._followed >= supervisor._generation)
+    told = read_routes(routes)
+    assert told.shadow is not None
+    assert (told.shadow.version, told.shadow.share, told.sticky) == (2, 50.0, "customer")
+    assert world.routes() == {1: 100}
+    caller = Caller(supervisor.status().address)
+    caller.ask(20)
+    until(supervisor, lambda: supervisor.shadow_since_share(2).requests == 10)
+    assert (caller.failures, caller.versions) == ([], {1: 20})
+    ended = RolloutEnded(model=MODEL, rollout="o2", version=2, outcome="aborted", champion=1, why="")
+    world.journal.append(ended)
+    until(supervisor, lambda: read_routes(routes).shadow is None and 2 not in supervisor.status().versions)
+    assert read_routes(routes).sticky == "shop"
+
+
+def test_the_version_that_served_before_is_kept_warm_for_a_rollback(world: World) -> None:
+    world.version(1)
+    world.version(2)
+    world.crown(1)
+    supervisor = world.supervisor()
+    supervisor._warm_seconds = 3600.0
+    until(supervisor, serving(supervisor, 1))
+    world.crown(2)
+    until(supervisor, serving(supervisor, 2))
+    before = supervisor._servers[1].pid
+    assert supervisor._wanted(world.state()) == {1, 2}
+    world.journal.append(ChampionRestored(model=MODEL, version=1, replaced=2, why="worse"))
+    until(supervisor, serving(supervisor, 1))
+    assert supervisor._servers[1].pid == before
+    supervisor._warm_seconds = 0.0
+    until(supervisor, lambda: set(supervisor.status().versions) == {1})
+
+
+def test_settings_reach_the_servers_and_keys_no_command_line(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "a-key-of-more-than-16-letters"
+    (tmp_path / "key").write_text(key)
+    monkeypatch.setenv("TRILHO_SECRETS", str(tmp_path))
+    world.version(1)
+    world.crown(1)
+    supervisor = world.supervisor(api_keys=["secret://key"], entries="full", max_rows=7, mask={"cpf": "hash"})
+    until(supervisor, lambda: supervisor._router is not None and supervisor._router.state != "down")
+    until(supervisor, lambda: supervisor._ready(1))
+    body = process.get(str(supervisor._servers[1].address), "/")
+    assert body is not None
+    told = json.loads(body)["told"]
+    assert told[told.index("--entries") + 1] == "full"
+    assert told[told.index("--max-rows") + 1] == "7"
+    assert told[told.index("--mask") + 1] == '{"cpf": "hash"}'
+    for pid in pids_of(supervisor):
+        assert key not in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_without_its_keys_nothing_is_served(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRILHO_SECRETS", str(tmp_path))
+    world.version(1)
+    world.crown(1)
+    supervisor = world.supervisor(api_keys=["secret://key"])
+    with pytest.raises(ConfigError, match="secret://key is not here"):
+        supervisor.tick()
+    assert supervisor._router is None
+
+
+def test_a_version_has_as_many_workers_as_settings_say(world: World) -> None:
+    supervisor = world.supervisor(workers=2)
+    assert supervisor._server == ["trilho_runtime.workers", "--workers", "2"]

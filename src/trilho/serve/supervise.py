@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,19 @@ from trilho.config import Serve
 from trilho.core.lease import Lease
 from trilho.core.ports import Journal
 from trilho.core.projection import ModelState
-from trilho.core.readings import EndpointStatus, VersionStats
+from trilho.core.readings import EndpointStatus, ShadowStats, VersionStats
 from trilho.core.records import VersionServed
 from trilho.errors import ConfigError, TrilhoError
 from trilho.serve.endpoint import folder_of, publish, read_json, write_json
 from trilho.serve.endpoint import read_status as read_status
+from trilho.serve.flags import environment, router_flags, server_flags, server_module, write_keys
+from trilho.serve.package import router_facts
 from trilho.serve.process import Child, get
 from trilho.serve.traffic import Traffic
 
 log = logging.getLogger("trilho")
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+LOOPBACK = "127.0.0.1"  # a version answers the router alone
 RETIRE_SECONDS = 1.0
 PORT_SECONDS = 5.0
 PORT_IN_USE = 2
@@ -56,18 +59,27 @@ class Supervisor:
         host: str = "127.0.0.1",
         server: str = "trilho_runtime.server",
         router: str = "trilho_runtime.route",
+        workers: str = "trilho_runtime.workers",
+        opened: bool = False,
+        slices: Sequence[str] = (),
+        warm_seconds: float = 0.0,
     ) -> None:
         self.model = model
         self.folder = folder_of(home, model)
         self._settings, self._journal, self._state, self._package_path = settings, journal, state, package_path
-        self._python, self._host, self._server, self._router_module = python, host, server, router
-        self._log_folder = home / "log" / model
+        self._python, self._host, self._router_module, self._opened = python, host, router, opened
+        self._server = server_module(settings, server, workers)
+        self._home, self._log_folder = home, home / "log" / model
+        self._env: dict[str, str] = {}
         self._lease = Lease(self.folder / "lease", f"{model} is being served")
         self._pipe: tuple[int, int] | None = None
         self._servers: dict[int, Child] = {}
         self._missing: dict[int, tuple[int, str]] = {}  # versions whose package cannot be had: how often, and why
         self._router: Child | None = None
+        self._slices, self._warm_seconds = list(slices), warm_seconds
         self._routes: list[dict[str, Any]] = []
+        self._told: dict[str, Any] = {}  # what routes.json says besides
+        self._facts: dict[int, dict[str, Any]] = {}
         self._generation = self._followed = 0
         self._left: dict[int, float] = {}
         self._traffic = Traffic()
@@ -86,7 +98,7 @@ class Supervisor:
         wanted = self._wanted(model)
         self._keep_servers(wanted)
         with self._complaining("routes.json"):
-            self._write_routes(self._choose(model.shares), champion=model.champion)
+            self._write_routes(self._choose(model.shares), champion=model.champion, more=self._more(model))
         self._retire(wanted)
         self._keep_router()
         self._measure(model)
@@ -110,6 +122,10 @@ class Supervisor:
     def stats_since_share(self) -> Mapping[int, VersionStats]:
         """Give what each version answered since the rollout's present share of traffic began."""
         return self._traffic.stats(self._traffic.since)
+
+    def shadow_since_share(self, version: int) -> ShadowStats:
+        """Give what a version answered unseen since the rollout's present part began."""
+        return self._traffic.shadow(version)
 
     def failed_starts(self, version: int) -> tuple[int, str]:
         """Say how many starts of a version's server have failed in a row, and what the last one said."""
@@ -135,6 +151,8 @@ class Supervisor:
 
     def _begin(self) -> None:
         self._lease.take()
+        write_keys(self._settings.api_keys, self.folder)
+        self._env = environment(self._settings, self._home)
         self._pipe = os.pipe()  # no one writes to it: its end is how the children learn of ours
         before = read_json(self.folder / "endpoint.json") or {}
         self._traffic = Traffic.from_memory(before.get("traffic", {}))
@@ -150,9 +168,38 @@ class Supervisor:
     def _wanted(self, model: ModelState) -> set[int]:
         under_way = model.rollout
         if under_way is None:
-            return set(model.shares)
+            return {*model.shares, *self._kept_warm(model)}
         # The new version is warm before its first share, and the champion stays so until it is no longer needed.
         return {*model.shares, under_way.version, *([under_way.champion] if under_way.champion is not None else [])}
+
+    def _kept_warm(self, model: ModelState) -> set[int]:
+        """Give the version that served before, for a while: to roll a release back should not wait for a start."""
+        line = model.succession
+        if len(line) < 2 or line[-2] not in self._servers:
+            return set()
+        since = (datetime.now(UTC) - datetime.fromisoformat(model.champions[-1][0])).total_seconds()
+        return {line[-2]} if since < self._warm_seconds else set()
+
+    def _more(self, model: ModelState) -> dict[str, Any]:
+        """Give what routes.json says besides shares: who is asked unseen, and by what requests are told apart."""
+        rollout = model.rollout
+        sticky = (rollout.sticky if rollout is not None else None) or self._settings.sticky
+        more: dict[str, Any] = {"sticky": sticky} if sticky else {}
+        if rollout is None or model.champion is None:
+            return more
+        more |= {**self._facts_of(model.champion), "slices": self._slices}
+        if rollout.in_shadow and self._ready(rollout.version):
+            address = self._servers[rollout.version].address
+            more["shadow"] = {"version": rollout.version, "address": address, "share": rollout.shadow}
+        return more
+
+    def _facts_of(self, number: int) -> dict[str, Any]:
+        if number not in self._facts:
+            try:
+                self._facts[number] = router_facts(self._package_path(number))
+            except TrilhoError:  # its server says what is wrong with the package
+                return {}
+        return self._facts[number]
 
     def _keep_servers(self, wanted: set[int]) -> None:
         self._missing = {number: found for number, found in self._missing.items() if number in wanted}
@@ -172,15 +219,15 @@ class Supervisor:
         assert self._pipe is not None
         package = self._package_path(number)
         digest = ["--digest", package.name] if DIGEST.fullmatch(package.name) else []
-        env = {**ONE_THREAD, "PYTHONDONTWRITEBYTECODE": "1"}  # an artifact never changes, not even by a cache in it
+        # an artifact never changes, not even by a cache in it
+        env = {**ONE_THREAD, "PYTHONDONTWRITEBYTECODE": "1", **self._env}
 
         def command(ready_file: Path) -> list[str]:
             return [
-                *(str(self._python), "-m", self._server, str(package), "--version", str(number)),
-                *("--host", self._host, "--port", "0", "--ready-file", str(ready_file)),
-                *("--log", str(self._log_folder / "predictions"), "--extra-fields", self._settings.extra_fields),
+                *(str(self._python), "-m", *self._server, str(package), "--version", str(number)),
+                *("--host", LOOPBACK, "--port", "0", "--ready-file", str(ready_file)),
+                *server_flags(self._settings, self._log_folder),
                 *digest,
-                *(["--fsync"] if self._settings.fsync else []),
             ]
 
         return Child(f"v{number}", self.folder, command, check="/health", pipe=self._pipe[0], env=env)
@@ -189,8 +236,7 @@ class Supervisor:
         return [
             *(sys.executable, "-m", self._router_module, "--routes", str(self.folder / "routes.json")),
             *("--host", self._host, "--port", str(self._port), "--ready-file", str(ready_file)),
-            *("--label-dir", str(self._log_folder / "labels")),
-            *(["--fsync"] if self._settings.fsync else []),
+            *router_flags(self._settings, self._log_folder, self.folder, opened=self._opened),
         ]
 
     def _choose(self, shares: Mapping[int, int]) -> dict[int, int]:
@@ -206,24 +252,33 @@ class Supervisor:
         child = self._servers.get(number)
         return child is not None and child.state == "ready"
 
-    def _write_routes(self, shares: Mapping[int, int], anew: bool = False, champion: int | None = None) -> None:
+    def _write_routes(
+        self,
+        shares: Mapping[int, int],
+        anew: bool = False,
+        champion: int | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         known = {route["version"]: route["address"] for route in self._routes}
         routes = [
             {"version": number, "address": self._servers[number].address or known.get(number), "share": share}
             for number, share in sorted(shares.items())
             if number in self._servers
         ]
-        if routes == self._routes and not anew:
+        told = {"champion": champion, **(more or {})}
+        if routes == self._routes and told == self._told and not anew:
             return
         data = {
             **{"schema": 1, "model": self.model, "generation": self._generation + 1},
-            **{"champion": champion, "versions": routes},
+            **{**told, "versions": routes},
         }
         write_json(self.folder / "routes.json", data)
-        self._routes, self._generation = routes, self._generation + 1
+        self._routes, self._told, self._generation = routes, told, self._generation + 1
 
     def _retire(self, wanted: set[int]) -> None:
         routed = {route["version"] for route in self._routes}
+        if "shadow" in self._told:
+            routed.add(self._told["shadow"]["version"])
         now = time.monotonic()
         for number, child in self._servers.items():
             if number in wanted or number in routed:
