@@ -12,6 +12,7 @@ import pytest
 from trilho.config import Settings
 from trilho.data.labels import LOADED, append_labels, key_text, source_files
 from trilho.errors import ConfigError, DataError
+from trilho_runtime.mask import Mask
 
 
 def settings(key: str | None = "event_id", **labels: Any) -> Settings:
@@ -157,3 +158,15 @@ def test_key_texts_of_one_key_meet() -> None:
     assert key_text({"a": None}, ["a"]) is None
     assert key_text({}, ["a"]) is None
     assert key_text({"a": 1}, []) is None
+
+
+def test_keys_are_masked_as_the_servers_mask_them(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("event_id,cnt\n101,5\n")
+    mine, log, mask = settings(source="truth.csv"), tmp_path / "log", Mask.parse({"event_id": "hash"}, "a secret")
+    assert append_labels(mine, tmp_path, log, mask=mask) == 1
+    assert append_labels(mine, tmp_path, log, mask=mask) == 0
+    (line,) = lines(log)
+    assert line["key"] == {"event_id": mask.hash(101)}
+    assert "101" not in (log / LOADED).read_text()
+    with pytest.raises(ConfigError, match=r"joined on event_id, which serve\.mask drops from the log"):
+        append_labels(mine, tmp_path, log, mask=Mask.parse({"event_id": "drop"}))

@@ -65,3 +65,38 @@ def test_quantiles_of_buckets() -> None:
     assert quantile([1.0, 2.0], [0, 0, 0], 0.95) is None
     assert quantile([1.0, 2.0], [50, 50, 0], 0.5) == 1.0
     assert quantile([1.0, 2.0], [0, 0, 10], 0.95) == 2.0  # at least
+
+
+def unseen(requests: int, **more: Any) -> dict[str, Any]:
+    hist = {"edges_ms": [1.0, 2.0], "counts": [requests, 0, 0]}
+    counts = {"requests": requests, "rows": requests, "sum": 0.5 * requests, "moved": requests, "slow": [requests]}
+    slices = {"a=1": {"rows": requests, "disagreements": 1, "sum": 1.0}}
+    return {**counts, "slices": slices, "latency": hist, "champion_latency": hist, "worst": [], "edges_ms": [], **more}
+
+
+def test_what_was_asked_unseen_adds_up_over_restarts_and_begins_anew_with_each_part() -> None:
+    traffic = Traffic()
+    traffic.restart("o1 0")
+    worst = [{"id": "a", "difference": -3.0}, {"id": "b", "difference": 1.0}]
+    traffic.update({**stats("a", v1=5), "shadow": {"2": unseen(3, worst=worst)}})
+    traffic.update({**stats("a", v1=7), "shadow": {"2": unseen(4, worst=worst)}})
+    again = Traffic.from_memory(traffic.memory())
+    again.restart("o1 0")
+    again.update({**stats("b"), "shadow": {"2": unseen(2, worst=[{"id": "c", "difference": 9.0}])}})
+    found = again.shadow(2)
+    assert (found.requests, found.rows, found.sum, found.moved, found.slow) == (6, 6, 3.0, 6, [6])
+    assert found.slices == {"a=1": {"rows": 6, "disagreements": 2, "sum": 2.0}}
+    assert [row["id"] for row in found.worst] == ["c", "a", "b"]
+    assert found.p95_ms == pytest.approx(0.95)
+    again.restart("o1 10")
+    assert again.shadow(2).requests == 0
+
+
+def test_scores_add_up_as_other_counts_do() -> None:
+    traffic = Traffic()
+    told = stats("a", v1=2)
+    told["versions"]["1"]["scores"] = {"3": 2}
+    traffic.update(told)
+    told["versions"]["1"]["scores"] = {"3": 3, "=x": 1}
+    traffic.update(told)
+    assert traffic.stats(traffic.since)[1].scores == {"3": 3, "=x": 1}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,12 +21,11 @@ import orjson
 from trilho.config import FILE, Settings
 from trilho.errors import ConfigError, DataError
 from trilho_runtime.log import LineLog
-from trilho_runtime.signature import parse_time
+from trilho_runtime.mask import Mask, canonical_text
 
 LOADED = "labels.loaded"
 LINES_AT_ONCE = 5000
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d.*)?|\d{8}T\d\d.*|\d{4}-?W\d\d.*")
-WHOLE = re.compile(r"(0|-?[1-9]\d*)\.0+")
+NO_MASK = Mask()
 
 
 @dataclass(frozen=True)
@@ -57,31 +55,20 @@ def key_text(fields: object, on: Sequence[str]) -> str | None:
     """
     if not on or not isinstance(fields, dict) or any(fields.get(name) is None for name in on):
         return None
-    return json.dumps([_canonical(fields[name]) for name in on], separators=(",", ":"), ensure_ascii=False)
+    return json.dumps([canonical_text(fields[name]) for name in on], separators=(",", ":"), ensure_ascii=False)
 
 
-def _canonical(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if not isinstance(value, str):
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
-    if WHOLE.fullmatch(value):  # a column of integers that pandas wrote as floats, since one was missing
-        return value.partition(".")[0]
-    if TIMESTAMP.fullmatch(value):
-        try:
-            return parse_time(value).isoformat()
-        except (ValueError, OverflowError):
-            return value
-    return value
-
-
-def append_labels(settings: Settings, folder: Path, log: Path, file: Path | None = None) -> int:
+def append_labels(
+    settings: Settings, folder: Path, log: Path, file: Path | None = None, *, mask: Mask = NO_MASK
+) -> int:
     """Load a table's new labels into a model's log folder and give how many there were.
+
+    `mask` is the servers': a label finds its prediction by a key that is masked as the prediction's was.
 
     The lines reach the disk before they are remembered as loaded: after a crash in between they are loaded again,
     which the log counts as repeated.
     """
-    fresh = new_labels(settings, folder, log, file)
+    fresh = new_labels(settings, folder, log, file, mask=mask)
     writer = LineLog(log / "labels", fsync=True)
     on = join_columns(settings)
     try:
@@ -99,7 +86,9 @@ def append_labels(settings: Settings, folder: Path, log: Path, file: Path | None
     return len(fresh)
 
 
-def new_labels(settings: Settings, folder: Path, log: Path, file: Path | None = None) -> list[KeyLabel]:
+def new_labels(
+    settings: Settings, folder: Path, log: Path, file: Path | None = None, *, mask: Mask = NO_MASK
+) -> list[KeyLabel]:
     """Give the labels of a file, or of `[labels] source`, that were not loaded before; the first of a key counts."""
     on = join_columns(settings)
     if not on:
@@ -107,13 +96,20 @@ def new_labels(settings: Settings, folder: Path, log: Path, file: Path | None = 
             f"{folder / FILE}: labels.on is empty and the model has no key; allowed: columns of the label table",
             hint="set labels.on, or model.key, to what names a row",
         )
+    dropped = [name for name in on if mask.rules.get(name) == "drop"]
+    if dropped:
+        raise ConfigError(
+            f"{folder / FILE}: labels are joined on {', '.join(dropped)}, which serve.mask drops from the log",
+            hint='serve.mask = { column = "hash" } hides it and keeps labels finding their predictions',
+        )
     seen = _remembered(log / LOADED)
     fresh = []
     for label in _read(_files(settings, folder, file), on, settings.labels.value or settings.model.target, folder):
-        text = key_text(label.key, on)
+        key = dict(mask.apply(label.key))
+        text = key_text(key, on)
         if text is not None and text not in seen:
             seen.add(text)
-            fresh.append(label)
+            fresh.append(KeyLabel(key, label.value))
     return fresh
 
 

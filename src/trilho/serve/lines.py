@@ -6,6 +6,7 @@ what a dead writer left without one is torn, counted and passed over.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ import orjson
 from trilho.core.processes import alive
 from trilho.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 AT_ONCE = 8 * 2**20
 NAME = re.compile(r"(?:.*-)?(\d+)-(\d+)\.jsonl")
 START = b'{"v":'
+BLANK = b"\n" * 2**16
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,17 @@ def gone(path: Path, siblings: Sequence[Path]) -> bool:
     if any(other is not None and other[1] == pid and int(other[2]) > started for other in others):
         return True
     return not alive(int(pid))
+
+
+def erase(path: Path, size: int) -> None:
+    """Blank the beginning of a file that its writer may go on with; blank lines are passed over.
+
+    The writer only adds at the end, and what is blanked is in the log: nothing that is still to be read changes.
+    """
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        for start in range(0, size, len(BLANK)):
+            os.pwrite(handle, BLANK[: min(len(BLANK), size - start)], start)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

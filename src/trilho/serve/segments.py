@@ -1,15 +1,15 @@
 """The log of what was served: lines that servers wrote, sealed into Parquet segments, joined with their labels.
 
-A server writes a line before it answers, by one write; this side moves complete lines into segments that are renamed
-into place and listed in one transaction with the offsets. Nothing here is in the path of a request.
+A server writes a line before it answers, by one write; this side moves complete lines into segments that are listed
+in one transaction with the offsets. Nothing here is in the path of a request.
 """
 
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,24 +19,24 @@ from numpy.typing import NDArray
 from trilho.core.database import Database
 from trilho.core.ports import Columns, Labelled
 from trilho.core.readings import LabelStatus
-from trilho.data.labels import key_text
 from trilho.errors import DataError
-from trilho.serve.columns import META, Tables, to_columns, union
-from trilho.serve.index import SCHEMA, Index, Line, number_of, seconds_of, time_of
-from trilho.serve.lines import Chunk, gone, read_chunk
-from trilho_runtime.log import is_label
+from trilho.serve import retention, views
+from trilho.serve.columns import OWN, Tables, named, quoted
+from trilho.serve.index import open_index
+from trilho.serve.intake import DAY_SECONDS, moment, no_rows
+from trilho.serve.partitions import Part, Partitions
+from trilho.serve.sealing import Sealer
 
-SMALL_ROWS = 20_000
-MANY_SMALL = 32
 MOST_STRAY = 10
-DAY_SECONDS = 86400.0
-BY_ID = "SELECT row FROM predictions WHERE id = ?"
-BY_KEY = "SELECT row FROM predictions WHERE key = ?"
+WITHIN = "kind = ? AND last >= ? AND first < ?"
+NEWEST = (
+    "SELECT max(coalesce((SELECT max(row) FROM predictions), 0), coalesce((SELECT n FROM marks WHERE name = 'row'), 0))"
+)
 T = TypeVar("T")
 
 
 class LocalPredictionLog:
-    """The PredictionLog port on a folder: predictions/*.jsonl, labels/*.jsonl, segments/*.parquet, log.sqlite.
+    """The PredictionLog port on a folder: lines in predictions/ and labels/, Parquet files in segments/, log.sqlite.
 
     A row's event time is its `time` field (ISO 8601, UTC where it names no zone), else the moment it was served.
     `key` names the field, or the fields, by which labels may come; a key that was served twice labels both.
@@ -51,148 +51,30 @@ class LocalPredictionLog:
         self._binary = binary
         self._time = time
         self._on = [key] if isinstance(key, str) else list(key or ())
-        self._database = Database(folder / "log.sqlite", SCHEMA, what="the prediction log", durable=False)
         self._tables, self._lock = Tables(), threading.RLock()
-        self._swept = False
+
+    @cached_property
+    def _database(self) -> Database:
+        return open_index(self.folder / "log.sqlite")
+
+    @cached_property
+    def _partitions(self) -> Partitions:
+        return Partitions(self.folder, self._database, self._tables)
+
+    @cached_property
+    def _sealer(self) -> Sealer:
+        return Sealer(self._partitions, self._time, self._on, binary=self._binary)
 
     def seal(self) -> int:
         """Move complete new lines of predictions and labels into the log; give how many were moved.
 
-        Safe with several sealers and with servers that go on writing. What cannot be read is counted and passed over.
+        Safe with several sealers and with servers that go on writing: what they write meanwhile is the next call's.
+        What cannot be read is counted and passed over.
         """
-        moved = 0
         with self._lock:
-            while news := self._news():
-                lines, bytes_ = self._seal_once(news)
-                moved += lines
-                if not bytes_:
-                    break
-            self._merge()
-        return moved
+            return self._sealer.seal()
 
-    def _files(self) -> list[Path]:
-        # Predictions first: a label is looked up among what was served before it.
-        return [path for part in ("predictions", "labels") for path in sorted((self.folder / part).glob("*.jsonl"))]
-
-    def _news(self) -> list[Path]:
-        offsets = dict(self._database.read("SELECT path, offset FROM files"))
-        files = self._files()
-        ended = {path for path in files if gone(path, files)}  # asked before the size: it can grow until then
-        finished = [path for path in files if _size(path) <= offsets.get(self._name(path), 0)]
-        self._drop([path for path in finished if path in ended])
-        return [path for path in files if path not in finished]
-
-    def _name(self, path: Path) -> str:
-        return f"{path.parent.name}/{path.name}"
-
-    def _drop(self, files: list[Path]) -> None:
-        """Delete fully sealed files whose writer is gone, once what they held has reached the disk."""
-        if not files or self._database.read("PRAGMA wal_checkpoint(FULL)")[0][0]:
-            return  # a reader holds the checkpoint up: next time
-        with self._database.write() as connection:
-            for path in files:
-                path.unlink(missing_ok=True)
-                connection.execute("DELETE FROM files WHERE path = ?", (self._name(path),))
-
-    def _seal_once(self, files: list[Path]) -> tuple[int, int]:
-        """Seal up to one chunk of each file in one transaction; give the lines and bytes that were moved."""
-        (self.folder / "segments").mkdir(parents=True, exist_ok=True)
-        lines = bytes_ = 0
-        with self._database.write() as connection:
-            index = Index(connection)
-            offsets = dict(connection.execute("SELECT path, offset FROM files").fetchall())
-            chunks: dict[str, list[Chunk]] = {"predictions": [], "labels": []}
-            for path in files:
-                offset = offsets.get(self._name(path), 0)
-                chunk = self._read(path, offset, files)
-                if chunk is None or chunk.end == offset:
-                    continue
-                chunks[path.parent.name].append(chunk)
-                index.move(self._name(path), chunk.end)
-                index.counted["torn"] += chunk.torn
-                lines, bytes_ = lines + len(chunk.lines), bytes_ + chunk.end - offset
-            self._take_predictions(index, [line for chunk in chunks["predictions"] for line in chunk.lines])
-            self._take_labels(index, [line for chunk in chunks["labels"] for line in chunk.lines])
-            index.count()
-        return lines, bytes_
-
-    def _read(self, path: Path, offset: int, files: list[Path]) -> Chunk | None:
-        ended = gone(path, files)  # asked before reading: what a process wrote before it ended is all there
-        try:
-            return read_chunk(path, offset, writer_gone=ended)
-        except FileNotFoundError:  # another sealer was faster
-            return None
-
-    def _take_predictions(self, index: Index, lines: list[Line]) -> None:
-        rows, fields, met = [], [], []
-        for line in lines:
-            x, served, y = line.get("x"), seconds_of(line.get("t")), number_of(line.get("y"))
-            if not (isinstance(x, dict) and isinstance(line.get("id"), str) and isinstance(line.get("n"), int)) or (
-                served is None or y is None
-            ):
-                index.counted["torn"] += 1
-                continue
-            event = time_of(x.get(self._time)) if self._time else None
-            if self._time and event is not None:
-                x = {**x, self._time: event.isoformat()}  # older servers logged it as it was received
-            time, key = served if event is None else _seconds(event), key_text(x, self._on)
-            row = index.add_prediction(line, time, key)
-            if row is not None:
-                rows.append((row, line["id"], time, line["n"], y))
-                fields.append(x)
-                met.append((row, line["id"], key))
-        if rows:
-            times = [row[2] for row in rows]
-            name = f"{rows[0][0]:012d}-{uuid.uuid4().hex[:8]}.parquet"
-            self._tables.write({**_meta(rows), **to_columns(fields)}, self.folder / "segments" / name)
-            index.list_segment(name, len(rows), min(times), max(times))
-            index.meet(met)
-
-    def _take_labels(self, index: Index, lines: list[Line]) -> None:
-        for line in lines:
-            value, id_, key = number_of(line.get("y")), line.get("id"), key_text(line.get("key"), self._on)
-            if value is None or not (isinstance(id_, str) or isinstance(line.get("key"), dict)):
-                index.counted["torn"] += 1
-            elif not is_label(value) or (self._binary and value not in (0.0, 1.0)):
-                index.counted["impossible"] += 1
-            elif isinstance(id_, str):
-                index.add_label(f"id:{id_}", BY_ID, id_, value)
-            elif key is not None:
-                index.add_label(f"key:{key}", BY_KEY, key, value)
-            else:
-                index.counted["unknown"] += 1
-
-    def _merge(self) -> None:
-        """Turn many small segments into one, and remove what a killed process left unlisted."""
-        if not (self.folder / "segments").exists():
-            return
-        small = self._database.read("SELECT name FROM segments WHERE rows < ?", (SMALL_ROWS,))
-        if self._swept and len(small) <= MANY_SMALL:
-            return
-        with self._database.write() as connection:
-            query = "SELECT name, rows, first, last FROM segments"
-            listed = connection.execute(query).fetchall()
-            few = [segment for segment in listed if segment[1] < SMALL_ROWS]
-            if len(few) > MANY_SMALL:
-                name = f"{few[0][0].partition('-')[0]}-{uuid.uuid4().hex[:8]}.parquet"
-                files = union(self._segment(segment[0]) for segment in few)
-                self._tables.copy(f"SELECT * FROM {files} ORDER BY _time, _row", self._segment(name))  # noqa: S608
-                connection.executemany("DELETE FROM segments WHERE name = ?", [(segment[0],) for segment in few])
-                Index(connection).list_segment(
-                    name, sum(s[1] for s in few), min(s[2] for s in few), max(s[3] for s in few)
-                )
-        self._sweep()
-
-    def _sweep(self) -> None:
-        with self._database.write() as connection:  # nobody else is between renaming and listing
-            listed = {name for (name,) in connection.execute("SELECT name FROM segments")}
-            for path in (self.folder / "segments").glob("*"):
-                if path.name not in listed:
-                    path.unlink(missing_ok=True)
-        self._swept = True
-
-    def _segment(self, name: str) -> Path:
-        return self.folder / "segments" / name
+    # ---- reading ---------------------------------------------------------------------------------------------------
 
     def extent(self) -> tuple[datetime, datetime] | None:
         """Give the event times of the oldest and the newest served row, but for stray ones.
@@ -211,23 +93,21 @@ class LocalPredictionLog:
         room = max(high[-1] - low[-1], DAY_SECONDS)
         first = next(time for time in low if time >= low[-1] - room)
         last = next(time for time in high if time <= high[-1] + room)
-        return _moment(first), _moment(last)
+        return moment(first), moment(last)
 
     def rows(self, start: datetime, end: datetime) -> Columns:
         """Give the rows with start <= event time < end, in order of time: raw fields, and `_id`, `_time` (seconds
         since 1970 UTC), `_version`, `_prediction`, `_value` (NaN where no label has come), `_row` (numbered as they
-        arrived).
+        arrived); `_served`, `_class`, `_probabilities`, `_decision` and `_decision_version` where lines had them.
 
         A missing number is NaN, another missing value None. A time without a zone is UTC.
         """
         span = _seconds(start), _seconds(end)
         with self._lock:
             columns = self._reading(
-                lambda files: self._tables.fetch(
-                    f"SELECT * FROM {files} WHERE _time >= {span[0]!r} AND _time < {span[1]!r} ORDER BY _time, _row"  # noqa: S608
-                ),
-                "SELECT name FROM segments WHERE last >= ? AND first < ? ORDER BY name",
-                span,
+                lambda files: self._tables.fetch(f"SELECT * FROM {files} WHERE {_within(span)} ORDER BY _time, _row"),  # noqa: S608
+                WITHIN,
+                ("segments", *span),
             )
             labels = self._database.read(
                 "SELECT p.row, l.value FROM predictions p JOIN labels l ON l.row = p.row"
@@ -235,13 +115,49 @@ class LocalPredictionLog:
                 span,
             )
         if columns is None:
-            columns = _meta([])
+            columns = no_rows()
         return {**columns, "_value": _joined(columns["_row"], labels)}
+
+    def shadow_rows(self, start: datetime, end: datetime) -> Columns:
+        """Give what challengers answered in the shadow, start <= event time < end, beside the champion's answer.
+
+        The columns are those of `rows`; `_champion` and `_champion_version` are the prediction that the caller got of
+        the same id (NaN where it is not in the log), `_value` its label. Of an answer that came twice the first counts.
+        """
+        span = _seconds(start), _seconds(end)
+        with self._lock:
+            columns = self._reading(
+                lambda files: self._tables.fetch(
+                    "SELECT s.*, CAST(c._prediction AS DOUBLE) AS _champion,"  # noqa: S608
+                    f" CAST(c._version AS DOUBLE) AS _champion_version, coalesce(c._row, 0) AS _of FROM {files} s"
+                    f" LEFT JOIN {self._champion(span)} c ON c._id = s._id WHERE {_within(span, 's.')}"
+                    " QUALIFY row_number() OVER (PARTITION BY s._id, s._version ORDER BY s._row) = 1"
+                    " ORDER BY s._time, s._row"
+                ),
+                WITHIN,
+                ("shadow", *span),
+            )
+            labels = self._database.read(
+                "SELECT p.row, l.value FROM predictions p JOIN labels l ON l.row = p.row"
+                " WHERE p.time >= ? AND p.time < ?",
+                span,
+            )
+        if columns is None:
+            nothing = np.array([], np.float64)
+            return {**no_rows(), "_champion": nothing, "_champion_version": nothing, "_value": nothing}
+        of = columns["_of"]
+        return {**{k: v for k, v in columns.items() if k != "_of"}, "_value": _joined(of, labels)}
+
+    def _champion(self, span: tuple[float, float]) -> str:
+        parts = self._partitions.parts(WITHIN, ("segments", *span))
+        if not parts:
+            return "(SELECT '' AS _id, 0 AS _row, NULL AS _prediction, NULL AS _version WHERE false)"
+        return f"(SELECT _id, _row, _prediction, _version FROM {self._partitions.union(parts)})"  # noqa: S608
 
     def newest(self) -> int:
         """Give the number of the row that arrived last; 0 without any."""
-        found = self._database.read("SELECT max(row) FROM predictions")
-        return int(found[0][0] or 0) if found else 0
+        found = self._database.read(NEWEST)
+        return int(found[0][0]) if found else 0
 
     def late(self, after: int, before: datetime) -> Columns:
         """Give the rows that arrived after a row, of an event time before a moment: as `rows`, without `_value`."""
@@ -249,44 +165,61 @@ class LocalPredictionLog:
         query = "SELECT min(time), max(time) FROM predictions WHERE row > ? AND time < ?"
         found = self._database.read(query, (after, until))
         if not found or found[0][0] is None:
-            return _meta([])
+            return no_rows()
         with self._lock:
             columns = self._reading(
                 lambda files: self._tables.fetch(
                     f"SELECT * FROM {files} WHERE _row > {int(after)} AND _time < {until!r} ORDER BY _row"  # noqa: S608
                 ),
-                "SELECT name FROM segments WHERE last >= ? AND first <= ? ORDER BY name",
-                tuple(found[0]),
+                "kind = ? AND last >= ? AND first <= ?",
+                ("segments", *found[0]),
             )
-        return columns if columns is not None else _meta([])
+        return columns if columns is not None else no_rows()
 
-    def _reading(self, act: Callable[[str], T], query: str, values: tuple[float, ...] = ()) -> T | None:
-        """Act on the listed segments as one table; again when one was merged away since it was listed."""
+    def _reading(self, act: Callable[[str], T], where: str, values: tuple[Any, ...]) -> T | None:
+        """Act on listed files as one table; again when one was replaced since it was listed, or waits to be moved."""
         for attempt in range(5):
-            files = [self._segment(name) for (name,) in self._database.read(query, values)]
-            if not files:
+            parts = self._partitions.parts(where, values)
+            if not parts:
                 return None
             try:
-                return act(union(files))
-            except DataError:
-                if attempt == 4 or all(path.exists() for path in files):
-                    raise
+                return act(self._partitions.union(parts))
+            except DataError as error:
+                if all(self._partitions.path(part).exists() for part in parts):
+                    raise self._blamed(parts) or error from error
+                if attempt == 4:
+                    raise self._blamed(parts) or error from error
+            with self._database.write() as connection:
+                self._partitions.settle(connection)
         return None
+
+    def _blamed(self, parts: Sequence[Part]) -> DataError | None:
+        found = self._partitions.damaged(parts)
+        if not found:
+            return None
+        what = f"{self.folder / found[0]}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+        return DataError(f"{what}: a segment of the log is gone or damaged", hint="restore it from a backup")
+
+    def damaged(self) -> list[str]:
+        """Name the segments that are gone, or whose bytes are not those that were written; all of them are read."""
+        return self._partitions.damaged(self._partitions.parts())
 
     def labelled(self, after: int) -> Labelled:
         """Give the predictions that were labelled after a cursor (0 at first), in order of arrival."""
         found = self._database.read(
-            "SELECT l.seq, p.time, p.version, p.prediction, l.value FROM labels l JOIN predictions p ON p.row = l.row"
+            "SELECT l.seq, p.time, p.version, p.prediction, l.value, p.row"
+            " FROM labels l JOIN predictions p ON p.row = l.row"
             " WHERE l.seq > ? ORDER BY l.seq",
             (after,),
         )
-        table = np.array(found, dtype=np.float64).reshape(-1, 5)
+        table = np.array(found, dtype=np.float64).reshape(-1, 6)
         return Labelled(
             cursor=found[-1][0] if found else after,
             time=table[:, 1],
             version=table[:, 2].astype(np.int64),
             prediction=table[:, 3],
             value=table[:, 4],
+            row=table[:, 5].astype(np.int64),
         )
 
     def labels(self) -> LabelStatus:
@@ -302,7 +235,7 @@ class LocalPredictionLog:
 
     def counters(self) -> dict[str, int]:
         """Give what was counted: served, labelled, unknown, repeated and impossible labels, duplicates (retried
-        requests), torn (lines)."""
+        requests), torn (lines), shadow (answers), expired and forgotten (rows)."""
         return dict(self._database.read("SELECT name, n FROM counters"))
 
     def _complete_until(self) -> str | None:
@@ -312,7 +245,7 @@ class LocalPredictionLog:
             " WHERE time < coalesce((SELECT min(time) FROM predictions WHERE labelled = 0), 9e999) AND time <= ?",
             (_seconds(extent[1]) if extent else 0.0,),
         )
-        return _moment(found[0][0]).isoformat() if found and found[0][0] is not None else None
+        return moment(found[0][0]).isoformat() if found and found[0][0] is not None else None
 
     def export_labelled(self, out: Path, target: str) -> int:
         """Write the labelled rows' raw fields and their true value as a Parquet file; give how many.
@@ -334,27 +267,57 @@ class LocalPredictionLog:
                 return 0
             table = np.array(labels, dtype=np.float64)
             truth = {"row": table[:, 0].astype(np.int64), "value": table[:, 1]}
-            column = '"' + target.replace('"', '""') + '"'
-            chosen = f"SELECT s.* EXCLUDE ({', '.join(META)}), t.value AS {column}"
+            own = ", ".join(quoted(name) for name in (*sorted(OWN), "_truth"))
+            chosen = f"SELECT COLUMNS(lambda one: one NOT IN ({own})), _truth AS {named(target)}"
             self._reading(
                 lambda files: self._tables.copy(
-                    f"{chosen} FROM {files} s JOIN truth t ON t.row = s._row ORDER BY s._time, s._row", out, truth=truth
+                    f"{chosen} FROM (SELECT s.*, t.value AS _truth FROM {files} s JOIN truth t ON t.row = s._row)"  # noqa: S608
+                    " ORDER BY _time, _row",
+                    out,
+                    truth=truth,
                 ),
-                "SELECT name FROM segments ORDER BY name",
+                "kind = ?",
+                ("segments",),
             )
         return len(labels)
+
+    def view_sql(self, name: str = "predictions") -> str:
+        """Give the SQL of a DuckDB view on what is sealed, with `_label`; it goes on to be true as rows come."""
+        return views.view_sql(self._partitions, name)
+
+    # ---- forgetting ------------------------------------------------------------------------------------------------
+
+    def expire(self, before: datetime) -> dict[str, int]:
+        """Delete the rows that are older than a moment, whole days of them; give what was deleted by name.
+
+        A row goes when its day of event time has ended by then and it was served before, never sooner; with it its
+        label, its place in the index and the line it was written as.
+        """
+        with self._lock:
+            self.seal()
+            return retention.expire(self._partitions, _seconds(before), self._sealed_lines)
+
+    def forget(self, field: str, value: Any) -> int:
+        """Delete the rows whose field has a value, such as a person's number, for good; give how many.
+
+        A column that is masked holds the mask's hash: `mask.hash(value)` is what is to be forgotten then.
+        """
+        with self._lock:
+            self.seal()
+            return retention.forget(self._partitions, field, value, self._on, self._sealed_lines)
+
+    def _sealed_lines(self) -> list[tuple[Path, int]]:
+        """Give the files of lines, and up to where each is sealed."""
+        offsets = dict(self._database.read("SELECT path, offset FROM files"))
+        return [(path, offsets.get(self._sealer.name(path), 0)) for path in self._sealer.files()]
 
     def close(self) -> None:
         """Close the index; the next use opens it again."""
         self._database.close()
 
 
-def _meta(rows: list[tuple[int, str, float, int, float]]) -> dict[str, NDArray[Any]]:
-    kinds = (np.int64, object, np.float64, np.int64, np.float64)
-    return {
-        name: np.array([row[at] for row in rows], dtype=kind)
-        for at, (name, kind) in enumerate(zip(META, kinds, strict=True))
-    }
+def _within(span: tuple[float, float], of: str = "") -> str:
+    return f"{of}_time >= {span[0]!r} AND {of}_time < {span[1]!r}"
 
 
 def _joined(row: NDArray[Any], labels: list[tuple[int, float]]) -> NDArray[np.float64]:
@@ -365,21 +328,6 @@ def _joined(row: NDArray[Any], labels: list[tuple[int, float]]) -> NDArray[np.fl
         hit = known[at, 0] == row
         value[hit] = known[at[hit], 1]
     return value
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # another sealer has dropped it
-        return 0
-
-
-def _moment(seconds: float) -> datetime:
-    """Give a time in seconds since 1970; a float of the last microsecond that there is lies beyond it."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):
-        return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC)
 
 
 def _seconds(moment: datetime) -> float:

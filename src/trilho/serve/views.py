@@ -1,0 +1,47 @@
+"""The log for those who ask it with SQL: a DuckDB view on the files, with labels and real times."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trilho.errors import DataError
+from trilho.serve.columns import named, quoted
+from trilho.serve.partitions import Partitions
+
+NONE = "none.parquet"
+SECONDS = ("_time", "_served")
+
+
+def view_sql(partitions: Partitions, name: str) -> str:
+    """Give the SQL of a view on all that is sealed, now and later.
+
+    A row is a served prediction: the raw fields, `_id`, `_time` and `_served` (UTC), `_version`, `_prediction`,
+    `_label`, and what else its line held. The folders' `day` is left out: a raw field may be called so.
+    """
+    parts = partitions.parts("kind = 'segments' AND day IS NOT NULL")
+    if not parts:
+        raise DataError(f"{partitions.folder}: nothing was served yet", hint="a prediction makes the first segment")
+    _write_none(partitions)
+    known = partitions.tables.fetch(f"SELECT * FROM {partitions.union(parts)} LIMIT 0")  # noqa: S608
+    real = ", ".join(
+        f"make_timestamp(CAST(round(s.{one} * 1e6) AS BIGINT)) AS {one}" for one in SECONDS if one in known
+    )
+    return (
+        f"CREATE OR REPLACE VIEW {named(name)} AS\n"
+        f"SELECT s.* REPLACE ({real}), l._label\n"
+        f"FROM {_files(partitions, 'segments')} s\n"
+        f"LEFT JOIN {_files(partitions, 'truths')} l ON l._row = s._row;\n"
+    )
+
+
+def _files(partitions: Partitions, kind: str) -> str:
+    pattern = quoted(partitions.folder.resolve() / kind / "**" / "*.parquet")
+    return f"read_parquet({pattern}, union_by_name=true, hive_partitioning=false)"
+
+
+def _write_none(partitions: Partitions) -> None:
+    """Have one file of labels, with none in it: a pattern without files is an error."""
+    path = partitions.folder / "truths" / NONE
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partitions.tables.write({"_row": np.array([], np.int64), "_label": np.array([], np.float64)}, path)
