@@ -10,34 +10,42 @@ import json
 import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from trilho.core import records as r
 from trilho.core.files import write_whole
 from trilho.core.lease import Lease
 from trilho.core.ports import Conflict
-from trilho.core.projection import ModelState
+from trilho.core.projection import ModelState, Rollout
+from trilho.core.readings import ShadowStats, VersionStats
 from trilho.data.labels import source_files
 from trilho.errors import TrilhoError
 from trilho.pipeline.execution.execute import Stopped
 from trilho.project import OnTask, Project, TrainOutcome
 from trilho.release import rollout
+from trilho.release.quality import Quality
 from trilho.retrain import loop, trigger
+from trilho.serve.package import is_of_many_classes
 from trilho.serve.supervise import Supervisor
 from trilho.watch import incident
 from trilho.watch.alert import Outbox
 from trilho.watch.monitor import Monitor
 
 log = logging.getLogger("trilho")
+WARM_SECONDS = 3600.0  # that the version which served before stays ready to serve again
+LABEL_SECONDS = 2.0
+EXPIRE_SECONDS = 3600.0
 
 
 class ServeLoop:
     """Keeps the endpoint as the journal wants it, and takes a rollout step by step to full traffic."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, host: str = "127.0.0.1", *, opened: bool = False) -> None:
         self.project = project
         self.supervisor = Supervisor(
             project.name,
@@ -47,7 +55,21 @@ class ServeLoop:
             state=project.state,
             package_path=project.package,
             python=project.python,
+            host=host,
+            opened=opened,
+            slices=project.settings.gate.slices,
+            warm_seconds=WARM_SECONDS,
+            decision_path=project.decision,
+            history=project.past_file if project.settings.history.rows else None,
         )
+        if project.settings.history.rows:
+            with suppress(TrilhoError):  # the servers say what is wrong with it, and answer all the same
+                project.past.make()
+        classify, memory = project.settings.model.task == "classification", self.supervisor.folder / "quality.json"
+        self._quality = Quality(project.log, memory, classify, self._is_measured)
+        self._labels_due = 0.0
+        self._told: dict[str, Any] = {}
+        self._looked: Any = None
 
     def once(self) -> None:
         """Start, stop and route what the journal asks for; take the rollout under way one step, if it is due."""
@@ -56,17 +78,50 @@ class ServeLoop:
 
     def _advance(self) -> None:
         head = self.project.journal.head().seq
-        under_way = self.project.state().rollout
+        state = self.project.state()
+        under_way = state.rollout
         if under_way is None:
             return
-        stats = self.supervisor.stats_since_share()
+        self._look_for_labels(state)
+        stats, shadow = self.evidence(under_way)
         failed = self.supervisor.failed_starts(under_way.version)
-        payload = rollout.advance(under_way, stats, self.project.settings.serve, datetime.now(UTC), *failed)
+        looked = (under_way, stats, shadow, failed)
+        if looked == self._looked:
+            return  # a decision depends on these alone
+        serve, now = self.project.settings.serve, datetime.now(UTC)
+        self._tell(rollout.standing(under_way, stats, serve, now, shadow))
+        payload = rollout.advance(under_way, stats, serve, now, *failed, shadow=shadow)
         if payload is not None:
             try:
                 self.project.journal.append(payload, actor="trilho", expect=head)
             except Conflict:
                 return  # somebody else decided; the next pass sees what
+        self._looked = looked
+
+    def evidence(self, under_way: Rollout) -> tuple[dict[int, VersionStats], ShadowStats]:
+        """Give all that is counted of a rollout's versions since its present part began."""
+        shadow = self.supervisor.shadow_since_share(under_way.version)
+        stats = self._quality.add_to(self.supervisor.stats_since_share())
+        return stats, self._quality.add_to_shadow(shadow)
+
+    def _is_measured(self, version: int) -> bool:
+        return not is_of_many_classes(self.project.package(version))
+
+    def _look_for_labels(self, state: ModelState) -> None:
+        if time.monotonic() < self._labels_due:
+            return
+        self._labels_due = time.monotonic() + LABEL_SECONDS
+        try:
+            self._quality.update(state)
+        except TrilhoError as error:  # a rollout without labels is one all the same
+            log.error("labels of %s: %s", self.project.name, error)
+
+    def _tell(self, standing: dict[str, Any]) -> None:
+        """Write down where the rollout stands, for whoever asks, when that has changed."""
+        if standing != self._told:
+            self._told = standing
+            with suppress(OSError):
+                write_whole(self.supervisor.folder / "rollout.json", json.dumps(standing))
 
     def stop(self) -> None:
         """End the endpoint and all that it started."""
@@ -81,6 +136,9 @@ class WatchLoop:
         self.outbox = Outbox(project.home / "watch.sqlite", project.settings.watch.alerts, console)
         self._monitor: Monitor | None = None
         self._label_files: dict[str, int] = {}
+        self._past_files: dict[str, int] = {}
+        self._past_problem = ""
+        self._expire_due = 0.0
         self._calm_at = -1  # the mark of the readings in which open incidents were last looked for calm
         self._lease = Lease(project.home / "watch" / f"{project.name}.lease", f"{project.name} is being watched")
 
@@ -102,6 +160,8 @@ class WatchLoop:
         project = self.project
         self._load_labels()
         project.log.seal()
+        self._keep_past()
+        self._expire()
         labels = project.log.labels()
         state = project.state()
         if state.champion is None:
@@ -114,6 +174,16 @@ class WatchLoop:
         self._tell_progress(labels.served, labels.labelled)
         return alarms
 
+    def _expire(self) -> None:
+        """Let served rows go that are older than `[serve] retention`, once an hour."""
+        kept, now = self.project.settings.serve.retention, time.monotonic()
+        if kept is None or now < self._expire_due:
+            return
+        self._expire_due = now + EXPIRE_SECONDS
+        gone = self.project.log.expire(datetime.now(UTC) - kept)
+        if gone["rows"]:
+            log.info("%s: %d served rows were older than %s and are gone", self.project.name, gone["rows"], kept)
+
     def _load_labels(self) -> None:
         """Load the label table of `[labels] source`, when one of its files has changed."""
         files = source_files(self.project.settings, self.project.folder)
@@ -125,6 +195,24 @@ class WatchLoop:
             self.project.load_labels()
         except TrilhoError as error:  # a bad label table must not end the watch; it is read again when it changes
             log.error("labels of %s: %s", self.project.name, error)
+
+    def _keep_past(self) -> None:
+        """For a model of lags, put what was labelled since, and what `[history] source` has, where servers look."""
+        if not self.project.settings.history.rows or not self.project.state().versions:
+            return
+        stamps = {str(path): path.stat().st_mtime_ns for path in self.project.past_sources()}
+        try:
+            if stamps and stamps != self._past_files:
+                self._past_files = stamps
+                self.project.load_past()
+            self.project.past.feed(self.project.log)
+            if (kept := self.project.settings.serve.retention) is not None:
+                self.project.past.expire(datetime.now(UTC) - kept)
+            self._past_problem = ""
+        except TrilhoError as error:  # the watch goes on; it is tried again in the next pass
+            if str(error) != self._past_problem:
+                log.error("history of %s: %s", self.project.name, error)
+            self._past_problem = str(error)
 
     def _monitor_of(self, state: ModelState) -> Monitor:
         assert state.champion is not None

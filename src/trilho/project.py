@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -21,14 +22,19 @@ from trilho.core import records as r
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState, Version
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
-from trilho.errors import ConfigError, DataError, NotYet, Refused, UsageError
+from trilho.errors import ConfigError, DataError, NotYet, Refused, TrilhoError, UsageError
 from trilho.pipeline.keeping.runs import is_elsewhere, new_run_id
 
 if TYPE_CHECKING:
+    from trilho.release.decision_code import Code
+    from trilho.serve.certificate import Certifier
+    from trilho.serve.past import Past
     from trilho.serve.segments import LocalPredictionLog
     from trilho.train.run import TrainContext, TrainResult
 
+log = logging.getLogger("trilho")
 OnTask = Callable[[r.TaskResult], None]
+Say = Callable[[str], None]
 SERVES: tuple[r.Verdict, dict[str, Any]] = ("pass", {"reason": "nothing changed: this version serves already"})
 
 
@@ -54,6 +60,8 @@ class Plan:
 
     lines: list[str]
     payloads: list[r.Payload]
+    certificate: r.VersionCertified | None = None
+    """What a version that is to be released was seen to answer and bear."""
 
 
 class Project:
@@ -195,6 +203,7 @@ class Project:
         """Give a training what it needs of this project; `champion` is the version that it is to beat."""
         from trilho.train.run import TrainContext
 
+        self._check_decision()
         state, (commit, commit_time) = self.state(), self.commit()
         running = [run.id for run in state.runs.values() if run.state == "running"]
         return TrainContext(
@@ -242,16 +251,25 @@ class Project:
             code, hint = (problem.exit_code, problem.hint) if problem is not None else (1, None)
             return replace(outcome, error=error, exit_code=code, hint=hint)
         serves = champion is not None and champion.package == result.package
-        verdict, evidence = SERVES if serves else self._judge(result, result.predictions)
+        verdict, evidence = SERVES if serves else self._judge(result, result.predictions, champion)
+        certificate = None if serves else self._try(result.package)
+        if certificate is not None:
+            from trilho.release.certified import with_certificate
+
+            verdict, evidence = with_certificate(verdict, evidence, certificate)
+        decision = self._decision_of(result.package)
         while True:
             head, versions = self.journal.head().seq, self.state().versions
             known = next((v.number for v in versions.values() if v.package == result.package), None)
             number = known or max(versions, default=0) + 1
-            packaged = [] if known else [self._packaged(result, result.package, result.dataset, number)]
+            packaged: list[r.Payload] = self._decided(decision, result)
+            packaged += [] if known else [self._packaged(result, result.package, result.dataset, number)]
             against = champion.number if champion else None
             gate = r.GateJudged(model=self.name, version=number, champion=against, verdict=verdict, evidence=evidence)
+            tried = [] if certificate is None else [replace(certificate, version=number)]
+            told = [] if serves else [*tried, gate]
             try:
-                self.journal.append(*before, *packaged, *([] if serves else [gate]), actor=actor, expect=head)
+                self.journal.append(*before, *packaged, *told, actor=actor, expect=head)
             except Conflict:
                 continue
             reason = str(evidence.get("reason", ""))
@@ -271,17 +289,128 @@ class Project:
             data_until=result.data_until,
         )
 
-    def _judge(self, result: TrainResult, predictions: Path) -> tuple[r.Verdict, dict[str, Any]]:
-        from trilho.release.verdict import verdict_of
+    @property
+    def decision_code(self) -> Code:
+        """The code of the project's decision. Raises ConfigError where it has none."""
+        from trilho.release.decision_code import Code
+
+        reference = self.settings.steps.decide
+        if reference is None:
+            raise ConfigError(
+                f"{self.folder / FILE}: steps.decide is not set, so that {self.name} has no decision",
+                hint='decide = "PACKAGE.MODULE:FUNCTION" in [steps]: a score in, what is done about it out',
+            )
+        return Code(reference, self.folder, self.source, self.python, self.store)
+
+    def _check_decision(self) -> None:
+        """Try the project's decision before a training takes its time; one that was packed before was tried then."""
+        from trilho.release.decision_code import Scores
+        from trilho.release.decisions import of_artifact
+
+        if self.settings.steps.decide is not None:
+            artifact = self.decision_code.pack()
+            if of_artifact(self.state(), artifact) is None:
+                self.decision_code.check(artifact, Scores())
+
+    def _decision_of(self, package: str) -> str | None:
+        """Pack the project's decision and try it on the model's rows; one that fails is left out, which is said."""
+        from trilho.release.decision_code import tried_scores
+        from trilho.release.decisions import of_artifact
+
+        if self.settings.steps.decide is None:
+            return None
+        try:
+            artifact = self.decision_code.pack()
+            if of_artifact(self.state(), artifact) is None:
+                self.decision_code.check(artifact, tried_scores(self.store.path(package)))
+        except TrilhoError as error:
+            log.error("%s: its decision is not packed: %s", self.name, error)
+            return None
+        return artifact
+
+    def _decided(self, artifact: str | None, result: TrainResult) -> list[r.Payload]:
+        from trilho.release.decisions import packaged
+
+        if artifact is None:
+            return []
+        commit = (result.commit, result.commit_time)
+        return packaged(self.state(), artifact, str(self.settings.steps.decide), commit, result.run)
+
+    def _first_decision(self, version: Version) -> tuple[list[r.Payload], list[str]]:
+        """Give the release of a decision together with a model's, while none holds and the project names one."""
+        from trilho.release import decisions
+        from trilho.release.decision_code import tried_scores
+
+        state, reference = self.state(), self.settings.steps.decide
+        if reference is None or state.decision is not None:
+            return [], []
+        made: list[r.Payload] = []
+        if not state.decisions:
+            artifact = self.decision_code.pack()
+            self.decision_code.check(artifact, tried_scores(self.package(version.number)))
+            made = decisions.packaged(state, artifact, reference, self.commit())
+        number = max(state.decisions, default=1)
+        if self.settings.gate.approval and made:
+            raise NotYet(f"the decision of {self.name} waits for approval", hint="trilho decisions pack")
+        if self.settings.gate.approval and state.decisions[number].run != version.run:
+            decisions.require_approval(state, state.decisions[number])
+        why = f"the first, with version {version.number}"
+        released = r.DecisionReleased(model=self.name, decision=number, replaced=None, why=why)
+        return [*made, released], [f"decision {number} ({reference}) decides on its scores"]
+
+    def _judge(
+        self, result: TrainResult, predictions: Path, champion: Version | None
+    ) -> tuple[r.Verdict, dict[str, Any]]:
+        from trilho.release.verdict import Shipped, verdict_of
 
         gate, task = self.settings.gate, self.settings.model.task
-        return verdict_of(predictions, result.champion_predictions, gate, task, result.candidates, self.home)
+        shipped = Shipped(
+            package=self.store.path(str(result.package)),
+            champion=self.store.path(champion.package) if champion is not None else None,
+            answered=any(version.first_served for version in self.state().versions.values()),
+            holdout=result.holdout,
+        )
+        return verdict_of(predictions, result.champion_predictions, gate, task, result.candidates, self.home, shipped)
+
+    def _try(self, package: str) -> r.VersionCertified | None:
+        """Certify what was just packaged, where the gate asks how long its answers take."""
+        folder, versions = self.store.path(package), self.state().versions
+        if self.settings.gate.latency is None or self.settings.serve.batch_only:
+            return None
+        number = next((v.number for v in versions.values() if v.package == package), max(versions, default=0) + 1)
+        return self.certifier.current(number, folder.name) or self.certifier.certify(number, folder)
 
     # ---- release -----------------------------------------------------------------------------------------------
 
-    def plan_release(self, version: int, why: str = "", force: bool = False) -> Plan:
-        """Say what releasing a version would do. Raises Refused or NotYet when its gate or an approval is missing."""
-        from trilho.release import approve, rollout
+    @property
+    def certifier(self) -> Certifier:
+        """What tries a version's server before it gets traffic."""
+        from trilho.serve.certificate import Certifier
+
+        serve, latency = self.settings.serve, self.settings.gate.latency
+        return Certifier(model=self.name, home=self.home, python=self.python, settings=serve, latency=latency)
+
+    def certify(self, version: int, say: Say | None = None) -> r.VersionCertified:
+        """Give a version's certificate; where none holds its server is started, asked and loaded."""
+        package = self.package(version)
+        return self.certifier.current(version, package.name) or self.certifier.certify(version, package, say)
+
+    def plan_release(
+        self,
+        version: int,
+        why: str = "",
+        force: bool = False,
+        say: Say | None = None,
+        certificate: r.VersionCertified | None = None,
+        **how: Any,
+    ) -> Plan:
+        """Say what releasing a version would do. Raises Refused or NotYet when its gate or an approval is missing.
+
+        A version gets no traffic before its server has answered and borne what it must; `say` is told how that goes,
+        and a `certificate` of a plan before this one is taken as it is. `how` is what `rollout.start` takes by name:
+        shadow, sticky, hold.
+        """
+        from trilho.release import approve, certified, rollout
 
         state = self.state()
         target = state.versions.get(version)
@@ -290,7 +419,7 @@ class Project:
             raise UsageError(f"{self.name} has no version {version}; it has: {known}", hint="trilho models")
         if state.rollout is not None:
             raise Refused(
-                f"version {state.rollout.version} is on its way, at {state.rollout.share}% of traffic",
+                f"version {state.rollout.version} is on its way, {rollout.position(state.rollout)}",
                 hint="trilho rollout status, or trilho rollout abort",
             )
         if state.champion == version:
@@ -300,12 +429,38 @@ class Project:
         if self.settings.gate.approval:
             approve.require(state, target)
         approve.require_online(self.package(version))
-        payloads = rollout.start(state, version, self.settings.serve, why)
-        return Plan(lines=rollout.explain(state, version, self.settings.serve), payloads=payloads)
+        payloads = rollout.start(state, version, self.settings.serve, why, **how)
+        first, said = self._first_decision(target)
+        seen = certificate or self.certify(version, say)
+        if not force:
+            certified.require_certificate(seen)
+        lines = [*rollout.explain(state, version, self.settings.serve, payloads), *said, certified.explain(seen)]
+        tried = [seen] if target.certified != seen else []
+        return Plan(lines=lines, payloads=[*tried, *first, *payloads], certificate=seen)
 
-    def release(self, version: int, why: str = "", force: bool = False, actor: str | None = None) -> Plan:
-        """Start a version's way to its users, by canary where another one serves."""
-        return self._carry_out(lambda: self.plan_release(version, why, force), actor)
+    def release(
+        self,
+        version: int,
+        why: str = "",
+        force: bool = False,
+        actor: str | None = None,
+        certificate: r.VersionCertified | None = None,
+        **how: Any,
+    ) -> Plan:
+        """Start a version's way to its users, by canary where another one serves; the rest as in `plan_release`."""
+        seen = certificate or self.plan_release(version, why, force, **how).certificate
+        return self._carry_out(lambda: self.plan_release(version, why, force, certificate=seen, **how), actor)
+
+    def standing(self) -> dict[str, Any] | None:
+        """Give where the rollout under way stands, as its endpoint last saw it; None where none serves it."""
+        from trilho.serve.endpoint import folder_of, read_json
+
+        under_way, endpoint = self.state().rollout, self.endpoint()
+        if under_way is None or endpoint is None or not endpoint.running:
+            return None
+        found = read_json(folder_of(self.home, self.name) / "rollout.json") or {}
+        now = (under_way.id, under_way.share, under_way.share_since)
+        return found if (found.get("rollout"), found.get("share"), found.get("since")) == now else None
 
     def plan_rollback(self, why: str = "") -> Plan:
         """Say what rolling back would do: the version that served before serves again, once its server is ready."""
@@ -340,6 +495,10 @@ class Project:
 
         self._carry_out(lambda: Plan(lines=[], payloads=[approve.approve(self.state(), version, why)]))
 
+    def carry_out(self, plan: Callable[[], Plan], actor: str | None = None) -> Plan:
+        """Do what a plan says; it is made anew while others append."""
+        return self._carry_out(plan, actor)
+
     def _carry_out(self, plan: Callable[[], Plan], actor: str | None = None) -> Plan:
         while True:
             head = self.journal.head().seq
@@ -360,8 +519,10 @@ class Project:
     def load_labels(self, file: Path | None = None) -> int:
         """Load labels from a table by key ([labels] or a file); rows that were loaded before are not loaded again."""
         from trilho.data.labels import append_labels
+        from trilho.serve.flags import mask_of
 
-        return append_labels(self.settings, self.folder, self.home / "log" / self.name, file)
+        mask = mask_of(self.settings.serve, self.home)
+        return append_labels(self.settings, self.folder, self.home / "log" / self.name, file, mask=mask)
 
     def data_time(self) -> datetime | None:
         """Give the newest event time that was served, at most the present: a wrong clock must not move it ahead."""
@@ -384,6 +545,49 @@ class Project:
         if version not in versions:
             raise UsageError(f"{self.name} has no version {version}", hint="trilho models")
         return self.store.path(versions[version].package)
+
+    def decision(self, number: int) -> Path:
+        """Give the folder of a decision version."""
+        from trilho.release.decisions import known
+
+        return self.store.path(known(self.state(), number).artifact)
+
+    @property
+    def past_file(self) -> Path:
+        """The online store of past rows, for a model of lags."""
+        return self.home / "history" / f"{self.name}.sqlite"
+
+    @property
+    def past(self) -> Past:
+        """The past rows that came since, for a model of lags."""
+        from trilho.serve.past import Past
+
+        state, history = self.state(), self.settings.history
+        number = state.champion if state.champion is not None else max(state.versions, default=None)
+        package = self.package(number) if number is not None else None
+        return Past(self.past_file, package, history.rows, self.settings.model.key, list(self.settings.serve.mask))
+
+    def past_sources(self) -> list[Path]:
+        """Give the files that `[history] source` names and that are there."""
+        pattern = self.settings.history.source
+        found = sorted(self.folder.glob(pattern)) if pattern and any(c in pattern for c in "*?[") else []
+        found = found or ([self.folder / pattern] if pattern else [])
+        return [path for path in found if path.is_file()]
+
+    def load_past(self, file: Path | None = None) -> int:
+        """Load past rows from a table, `[history] source` or a file; a row that is known is replaced."""
+        files = self.past_sources() if file is None else [file]
+        if not files or not all(path.is_file() for path in files):
+            named = file or self.settings.history.source
+            unset = "history.source is not set, and no file is named"
+            said = f"{named}: no such table of past rows" if named else unset
+            raise DataError(said, hint="trilho history load FILE, or history.source in trilho.toml")
+        load = self.settings.steps.load
+        if load is not None and files[0].suffix.lower() not in (".parquet", ".pq"):
+            from trilho.train.loading import load_tables
+
+            files = load_tables(files, load, self.source, self.python, self.home)
+        return self.past.load(files)
 
     def acknowledge(self, incident: str, why: str = "", actor: str | None = None) -> None:
         """Say that somebody has seen an incident."""

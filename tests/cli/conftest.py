@@ -14,6 +14,7 @@ from trilho.backends.local.journal import LocalJournal
 from trilho.backends.local.store import LocalStore
 from trilho.cli.app import run
 from trilho.core import records as r
+from trilho.serve.certificate import Certifier
 
 TOML = """
 [model]
@@ -101,9 +102,19 @@ class Made:
         return package
 
 
+def certified(maker: Certifier, version: int, package: Path, say: object = None) -> r.VersionCertified:
+    """Say that a version bears what it must, as its server would if its package held a model."""
+    made = "2026-03-01T12:00:00+00:00"
+    return r.VersionCertified(
+        model=maker.model, version=version, package=package.name, verdict="pass", reason="it answers", checks=[],
+        conditions={"peak": None}, figures={"rows": 50}, machine={"cores": 2, "load": [0.5]}, made=made,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """A project that the test stands in, acting as rui."""
+    """A project that the test stands in, acting as rui; its packages hold no model, and are certified unseen."""
+    monkeypatch.setattr(Certifier, "certify", certified)
     folder = tmp_path / "bikes"
     folder.mkdir()
     (folder / "trilho.toml").write_text(TOML)

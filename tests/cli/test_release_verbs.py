@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+
+from trilho.core.readings import EndpointStatus, VersionStats
+from trilho.project import Project
+from trilho.release.rollout import standing
+from trilho.serve.endpoint import write_json
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Made, Verb
@@ -20,14 +26,17 @@ def test_a_plan_changes_nothing(trilho: Verb, made: Made) -> None:
         None,
         "trilho release 1",
     )
-    assert said.json["plan"] == ["version 1 of bikes gets all traffic at once: nothing serves yet"]
+    assert said.json["plan"] == [
+        "version 1 of bikes gets all traffic at once: nothing serves yet",
+        "its server answered its 50 stored rows as it must",
+    ]
     assert made.journal.head() == before
 
 
 def test_a_release_says_what_is_true_now_and_how_to_undo_it(trilho: Verb, made: Made) -> None:
     made.version(1)
     first = trilho("release", "1", "--why", "the first")
-    assert first.out.splitlines()[2:] == ["Now version 1 has 100% of the traffic of bikes.", "Next: trilho up"]
+    assert first.out.splitlines()[3:] == ["Now version 1 has 100% of the traffic of bikes.", "Next: trilho up"]
     made.version(2)
     second = trilho("release", "2", "--yes")
     assert second.code == 0
@@ -111,3 +120,65 @@ def test_unknown_versions(trilho: Verb, made: Made) -> None:
     said = trilho("release", "7")
     assert (said.code, said.err.splitlines()[0]) == (2, "bikes has no version 7; it has: 1")
     assert trilho("models", "show", "7").code == 2
+
+
+def test_a_shadow_comes_first_where_it_is_asked_for(trilho: Verb, made: Made) -> None:
+    made.version(1)
+    trilho("release", "1")
+    made.version(2)
+    planned = trilho("release", "2", "--shadow", "20", "--sticky", "shop", "--dry-run", "--json")
+    assert "first it is asked about 20% of the requests unseen" in " ".join(planned.json["plan"])
+    assert "requests with the same shop stay with the version that answered them" in planned.json["plan"]
+    released = trilho("release", "2", "--shadow", "20", "--sticky", "shop", "--json")
+    assert released.json["shares"] == {"1": 100}
+    assert "asked unseen about 20% of requests" in trilho("rollout").out
+    assert trilho("rollout", "--json").json["rollout"]["sticky"] == "shop"
+    refused = trilho("release", "2")
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        3,
+        "version 2 is on its way, asked unseen about 20% of requests",
+    )
+    assert trilho("rollout", "next", "--json").json["shares"] == {"1": 90, "2": 10}
+    assert trilho("rollback", "--why", "no need", "--json").json["shares"] == {"1": 100}
+
+
+def test_an_ab_test_is_a_release_that_stays(trilho: Verb, made: Made) -> None:
+    made.version(1)
+    trilho("release", "1")
+    made.version(2)
+    planned = trilho("release", "2", "--hold", "30", "--dry-run", "--json").json["plan"]
+    assert planned[1].startswith("it gets 10%, then 30%, then 50%, then 100% of the requests")
+    assert planned[2] == "it stays at 30% until its labels show that it loses less, or a person decides"
+    assert trilho("release", "2", "--hold", "0").code == 2
+    trilho("release", "2", "--hold", "30")
+    assert "30%, until labels or a person decide" in trilho("rollout").out
+
+
+def test_the_rollout_shows_each_test_and_what_it_waits_for(
+    trilho: Verb, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.version(1)
+    trilho("release", "1")
+    made.version(2)
+    trilho("release", "2")
+    assert trilho("rollout", "--json").json["standing"] is None  # nothing serves
+    project = Project.open(made.folder)
+    under_way = project.state().rollout
+    assert under_way is not None
+    stats = {2: VersionStats(requests=30, errors=2), 1: VersionStats(requests=270)}
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    folder = made.home / "endpoints" / "bikes"
+    write_json(folder / "rollout.json", standing(under_way, stats, project.settings.serve, now))
+    up = EndpointStatus(model="bikes", address="http://127.0.0.1:1", running=True, pid=1)
+    monkeypatch.setattr(Project, "endpoint", lambda _: up)
+    said = trilho("rollout")
+    assert "version 2 failed or refused 2 of 30 requests at 10% of traffic, version 1 0 of 270" in said.out
+    assert "Waits for 22 more answers at 10%, of 50." in said.out
+    told = trilho("rollout", "status", "--json").json["standing"]
+    assert {test["test"]: test["threshold"] for test in told["tests"]} == {
+        "errors": 900.0,
+        "latency": 900.0,
+        "predictions": 100.0,
+    }
+    trilho("rollout", "next")
+    assert trilho("rollout", "--json").json["standing"] is None  # what was seen at the share before is not shown

@@ -15,7 +15,12 @@ GOLDEN: list[dict[str, Any]] = [
     for file in ("records_v1.json", "records_v2.json")
     for record in json.loads((Path(__file__).parent / file).read_text())
 ]
-ADDED: dict[tuple[str, int], dict[str, Any]] = {("run.started", 1): {"runner": "local", "place": None}}
+ADDED: dict[tuple[str, int], dict[str, Any]] = {
+    ("run.started", 1): {"runner": "local", "place": None},
+    ("rollout.started", 1): {"shadow": 0, "sticky": None, "hold": None},
+    ("rollout.paused", 1): {"cause": "a person"},
+    ("rollout.ended", 1): {"evidence": {}},
+}
 """What a record of an older version has since: what was true when there was no choice."""
 
 

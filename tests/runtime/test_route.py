@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, alive, call, unt
 
 from trilho_runtime.http import HttpError
 from trilho_runtime.log import LineLog
-from trilho_runtime.route import Router, Table
+from trilho_runtime.route import Router
+from trilho_runtime.routes import Table
 from trilho_runtime.traffic import Route, Routes, Split
 from trilho_runtime.upstream import Pool, Unanswered
 from trilho_runtime.upstream import Reply as Wire
@@ -134,7 +136,7 @@ def test_the_info_health_and_metrics_are_of_the_whole_endpoint(endpoint: Endpoin
     endpoint.share(v1=90, v2=10)
     info = call(endpoint.address, "/").json
     assert (info["model"], info["version"]) == ("tiny", 1)
-    assert info["versions"] == [{"version": 1, "share": 90.0}, {"version": 2, "share": 10.0}]
+    assert [(x["version"], x["share"]) for x in info["versions"]] == [(1, 90.0), (2, 10.0)]
     assert call(endpoint.address, "/health").status == 200
     metrics = call(endpoint.address, "/metrics").body.decode()
     assert 'trilho_route_share{model="tiny",version="2"} 10.0' in metrics
@@ -391,3 +393,124 @@ def test_a_request_id_that_is_used_again_is_echoed_and_names_nothing(endpoint: E
     replies = [endpoint.predict(ROW, x_request_id="again", x_trilho_identity="0" * 24) for _ in range(2)]
     assert {reply.headers["x-request-id"] for reply in replies} == {"again"}
     assert len({id_ for reply in replies for id_ in reply.json["ids"]} - {"0" * 24 + ".0"}) == 2
+
+
+def test_a_canary_that_fails_leaves_the_answer_to_the_main_version(tmp_path: Path) -> None:
+    reply, router, table = ask_canary(tmp_path, Wire(500, {}, b"{}"), OK)
+    assert reply == OK
+    assert counted(router) == {1: (1, 0, 0), 2: (1, 1, 0)}
+    assert [version for version, _ in table.asked] == [2, 1]
+
+
+def test_scores_are_counted_while_two_versions_share_the_traffic(tmp_path: Path) -> None:
+    scored = Wire(200, {}, b'{"predictions": [0.4, 9.0]}')
+    table = Fakes(*[scored] * 4)
+    table.routes = Routes("tiny", 1, tuple(Route(n, f"http://127.0.0.1:{n}", 50) for n in (1, 2)), edges=(0.25, 0.5))
+    table.split = Split(table.routes.routes)
+    router = Router(table, LineLog(tmp_path))
+
+    async def run() -> None:
+        for _ in range(3):
+            await router._ask(b"", None)
+        table.split = Split(table.routes.routes[:1])
+        await router._ask(b"", None)
+
+    asyncio.run(run())
+    assert sum(count.scores.get("1", 0) for count in router.counts.versions.values()) == 3
+    assert set(router.counts.of(1).scores) == {"1"}
+
+
+@pytest.fixture
+def sticky(endpoint: Endpoint) -> Iterator[Endpoint]:
+    data = json.loads(endpoint.routes.read_text())
+    endpoint.generation += 1
+    versions = [{"version": n, "address": a, "share": 50} for n, a in endpoint.versions.items()]
+    told = {**data, "generation": endpoint.generation, "versions": versions, "sticky": "id", "fields": list(ROW)}
+    endpoint.routes.write_text(json.dumps(told))
+    until(lambda: endpoint.stats()["generation"] == endpoint.generation, what="the routes to be read")
+    yield endpoint
+    endpoint.share(v1=100)
+
+
+def test_rows_with_the_same_value_of_a_field_stay_with_their_version(sticky: Endpoint) -> None:
+    rows = [{**ROW, "id": f"customer-{n}"} for n in range(12)]
+    found = [{sticky.predict(row).json["version"] for _ in range(3)} for row in rows]
+    assert all(len(versions) == 1 for versions in found)
+    assert set.union(*found) == {1, 2}
+    first = [sticky.predict(row, *reversed(rows)).json["version"] for row in rows]
+    assert [{version} for version in first] == found  # the first row decides
+    by_header = {sticky.predict(row, x_trilho_key="k").json["version"] for row in rows}
+    assert len(by_header) == 1
+
+
+def test_the_open_inference_protocol_passes_through(endpoint: Endpoint) -> None:
+    endpoint.share(v1=50, v2=50)
+    inputs = [
+        {"name": "id", "shape": [1], "datatype": "BYTES", "data": ["a"]},
+        {"name": "at", "shape": [1], "datatype": "BYTES", "data": [ROW["at"]]},
+        {"name": "x", "shape": [1], "datatype": "FP64", "data": [ROW["x"]]},
+        {"name": "count", "shape": [1], "datatype": "INT64", "data": [ROW["count"]]},
+        {"name": "flag", "shape": [1], "datatype": "BOOL", "data": [True]},
+    ]
+    before = endpoint.stats()["versions"]
+    answers = [call(endpoint.address, "/v2/models/tiny/infer", {"inputs": inputs}) for _ in range(4)]
+    assert [(a.status, a.json["outputs"][0]["data"]) for a in answers] == [(200, [ANSWER])] * 4
+    after = endpoint.stats()["versions"]
+    assert [after[v]["requests"] - before[v]["requests"] for v in "12"] == [2, 2]
+    assert all(sum(after[v]["scores"].values()) >= 2 for v in "12")
+    named = [call(endpoint.address, "/v2/models/tiny/versions/2/infer", {"inputs": inputs}) for _ in range(3)]
+    assert {a.headers["x-trilho-version"] for a in named if a.status == 200} == {"2"}
+    assert call(endpoint.address, "/v2/models/tiny").json["name"] == "tiny"
+    assert call(endpoint.address, "/v2/health/ready").status == 200
+    assert call(endpoint.address, "/v2/models/nobody").status == 404
+    endpoint.share(v1=100)
+
+
+def test_a_versions_own_pages_pass_through(endpoint: Endpoint) -> None:
+    endpoint.share(v1=100)
+    assert "/predict" in call(endpoint.address, "/openapi.json").json["paths"]
+    assert call(endpoint.address, "/docs").headers["content-type"].startswith("text/html")
+
+
+def test_a_shadow_is_asked_and_changes_nothing(endpoint: Endpoint) -> None:
+    endpoint.share(v1=100)
+    data = json.loads(endpoint.routes.read_text())
+    endpoint.generation += 1
+    shadow = {"version": 2, "address": endpoint.versions[2], "share": 100}
+    endpoint.routes.write_text(json.dumps({**data, "generation": endpoint.generation, "shadow": shadow}))
+    until(lambda: endpoint.stats()["generation"] == endpoint.generation, what="the routes to be read")
+    before = endpoint.stats()["versions"]["2"]["requests"]
+    replies = [endpoint.predict(ROW, {**ROW, "x": 9.0}) for _ in range(10)]
+    assert {reply.json["version"] for reply in replies} == {1}
+    seen = until(lambda: endpoint.stats()["shadow"].get("2", {}).get("requests") == 10 and endpoint.stats()["shadow"])
+    assert (seen["2"]["rows"], seen["2"]["disagreements"], seen["2"]["errors"]) == (20, 0, 0)
+    assert endpoint.stats()["versions"]["2"]["requests"] == before
+    assert (
+        'trilho_shadow_requests_total{model="tiny",version="2"} 10' in call(endpoint.address, "/metrics").body.decode()
+    )
+    endpoint.share(v1=100)
+
+
+def test_callers_show_a_key_and_the_supervisor_none(launch: Launcher, package: Path, tmp_path: Path) -> None:
+    server = launch.server(package)
+    routes = write_routes(tmp_path / "routes.json", 1, (1, server.wait_until_ready(), 100))
+    (tmp_path / "keys").write_text("open-sesame-open-sesame\n")
+    router = launch.router(routes, "--api-key", f"file:{tmp_path / 'keys'}")
+    address = router.wait_until_bound()
+    until(lambda: call(address, "/health").status == 200, what="the version to answer")
+    body = {"instances": [ROW]}
+    assert call(address, "/predict", body).status == 401
+    assert call(address, "/predict", body, {"x-api-key": "open-sesame-open-sesame"}).status == 200
+    assert call(address, "/stats").status == 200
+    assert call(address, "/metrics").status == 401
+
+
+@pytest.mark.parametrize("path", ["/v2/models/a%20b", "/v2/models/%0d%0ax:y/infer", "/v2/models/é/infer"])
+def test_no_path_becomes_a_header(endpoint: Endpoint, path: str) -> None:
+    endpoint.share(v1=100)
+    host, _, port = endpoint.address.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        status = connection.recv(4096).split(b" ", 2)[1]
+    assert status in (b"400", b"404", b"405")
+    assert endpoint.predict(ROW).status == 200

@@ -91,6 +91,8 @@ def test_routes_are_read(tmp_path: Path) -> None:
         {"versions": [{"version": 1, "address": "http://x:1", "share": -1}]},
         {"versions": [{"version": 1, "address": "http://x:1", "share": 101}]},
         {"generation": "x"},
+        {"shadow": {"version": 1}},
+        {"edges": ["x"]},
     ],
 )
 def test_malformed_routes_are_refused_with_the_file_named(tmp_path: Path, change: dict[str, object]) -> None:
@@ -98,6 +100,18 @@ def test_malformed_routes_are_refused_with_the_file_named(tmp_path: Path, change
     path.write_text(json.dumps({**GOOD, **change}))
     with pytest.raises(RoutesError, match=r"routes\.json: "):
         read_routes(path)
+
+
+def test_what_a_routes_file_need_not_say_is_read_where_it_does(tmp_path: Path) -> None:
+    path = tmp_path / "routes.json"
+    shadow = {"version": 3, "address": "http://127.0.0.1:81", "share": 20}
+    more = {"shadow": shadow, "sticky": "shop", "fields": ["x"], "slices": ["origin"], "edges": [1, 2.5], "new": [1]}
+    path.write_text(json.dumps({**GOOD, **more}))
+    routes = read_routes(path)
+    assert routes.shadow == Route(3, "http://127.0.0.1:81", 20.0)
+    assert (routes.sticky, routes.fields, routes.slices, routes.edges) == ("shop", ("x",), ("origin",), (1.0, 2.5))
+    path.write_text(json.dumps({**GOOD, "shadow": None, "sticky": None}))
+    assert (read_routes(path).shadow, read_routes(path).sticky) == (None, None)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null"])

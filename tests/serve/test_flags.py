@@ -32,10 +32,12 @@ def test_a_server_understands_all_that_it_is_told(tmp_path: Path) -> None:
         mask={"cpf": "hash", "name": "drop"},
         fsync=True,
         extra_fields="refuse",
+        topic="projects/shop/topics/served",
     )
     given = read_arguments(["package", *server_flags(settings, tmp_path)])
     assert (given.entries, given.max_rows, given.max_body, given.fsync) == ("full", 7, 9000, True)
     assert (given.extra_fields, json.loads(given.mask)) == ("refuse", {"cpf": "hash", "name": "drop"})
+    assert given.topic == "projects/shop/topics/served"
     assert (given.log, given.profiles) == (tmp_path / "predictions", tmp_path / "profiles")
 
 

@@ -29,6 +29,9 @@ from trilho.core.processes import alive
 from trilho.core.projection import ModelState
 from trilho.core.records import (
     ChampionRestored,
+    DecisionPackaged,
+    DecisionReleased,
+    DecisionRestored,
     Payload,
     RolloutEnded,
     RolloutStarted,
@@ -98,7 +101,9 @@ class World:
         full = RolloutEnded(model=MODEL, rollout=f"o{number}", version=number, outcome="full", champion=number, why="")
         self.journal.append(full)
 
-    def supervisor(self, **settings: Any) -> Supervisor:
+    def supervisor(
+        self, decision_path: Callable[[int], Path] | None = None, history: Path | None = None, **settings: Any
+    ) -> Supervisor:
         made = Supervisor(
             MODEL,
             Serve(**settings),
@@ -108,6 +113,8 @@ class World:
             package_path=self.package,
             python=Path(sys.executable),
             server="fake_server",
+            decision_path=decision_path,
+            history=history,
         )
         self.supervisors.append(made)
         return made
@@ -608,3 +615,54 @@ def test_without_its_keys_nothing_is_served(world: World, tmp_path: Path, monkey
 def test_a_version_has_as_many_workers_as_settings_say(world: World) -> None:
     supervisor = world.supervisor(workers=2)
     assert supervisor._server == ["trilho_runtime.workers", "--workers", "2"]
+
+
+def test_servers_are_told_which_decision_holds_and_are_not_started_again(world: World) -> None:
+    file = world.home / "endpoints" / MODEL / "decision.json"
+    for number in (1, 2):
+        world.journal.append(
+            DecisionPackaged(
+                model=MODEL, decision=number, artifact=f"a{number}", reference="m.d:f", commit=None, commit_time=None,
+                run=None,
+            )
+        )  # fmt: skip
+    world.journal.append(DecisionReleased(model=MODEL, decision=1, replaced=None, why=""))
+    world.version(1)
+    world.crown(1)
+    supervisor = world.supervisor(decision_path=lambda number: world.home / f"a{number}", history=world.home / "p.sqlite")
+    supervisor.tick()
+    assert json.loads(file.read_text()) == {"schema": 1, "version": 1, "folder": str(world.home / "a1")}
+    until(supervisor, lambda: supervisor.status().versions == {1: "ready"})
+    child = supervisor._servers[1]
+    pid = child.pid
+    told = json.loads(process.get(str(child.address), "/") or b"")["told"]
+    assert told[told.index("--decision") + 1] == str(file)
+    assert told[told.index("--history") + 1] == str(world.home / "p.sqlite")
+    world.journal.append(DecisionReleased(model=MODEL, decision=2, replaced=1, why=""))
+    supervisor.tick()
+    assert json.loads(file.read_text())["version"] == 2
+    file.unlink()
+    supervisor.tick()
+    assert json.loads(file.read_text())["version"] == 2
+    world.journal.append(DecisionRestored(model=MODEL, decision=1, replaced=2, why=""))
+    supervisor.tick()
+    assert json.loads(file.read_text())["folder"] == str(world.home / "a1")
+    assert supervisor._servers[1].pid == pid
+
+
+def test_a_decision_that_is_gone_leaves_the_file_as_it_was(world: World) -> None:
+    def gone(number: int) -> Path:
+        raise DataError("artifact a1 is not here", hint="")
+
+    file = world.home / "endpoints" / MODEL / "decision.json"
+    world.version(1)
+    world.crown(1)
+    world.journal.append(
+        DecisionPackaged(
+            model=MODEL, decision=1, artifact="a1", reference="m.d:f", commit=None, commit_time=None, run=None
+        ),
+        DecisionReleased(model=MODEL, decision=1, replaced=None, why=""),
+    )
+    supervisor = world.supervisor(decision_path=gone)
+    until(supervisor, lambda: supervisor.status().versions == {1: "ready"})
+    assert not file.exists()

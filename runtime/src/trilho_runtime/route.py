@@ -10,92 +10,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trilho_runtime import measures
-from trilho_runtime.http import (
-    IDENTITY_HEADER,
-    Answer,
-    App,
-    HttpError,
-    Request,
-    health_paths,
-    new_identity,
-    note,
-    parse_json,
-    predict_paths,
-)
-from trilho_runtime.log import LabelError, LineLog, label_lines
-from trilho_runtime.server import add_server_arguments
-from trilho_runtime.traffic import Counts, Route, Routes, RoutesError, Split, read_routes
-from trilho_runtime.upstream import Overdue, Pool, Reply, Unanswered
+from trilho_runtime.arguments import add_caller_arguments, add_server_arguments, read_access
+from trilho_runtime.body import MAX_BODY
+from trilho_runtime.edge import Edge, Inside, check_path, passed_back
+from trilho_runtime.http import IDENTITY_HEADER, Answer, App, HttpError, Request, new_identity, predict_paths
+from trilho_runtime.log import LineLog
+from trilho_runtime.notes import RequestNotes, use_format
+from trilho_runtime.routes import Table
+from trilho_runtime.scores import bin_of, read_scores
+from trilho_runtime.shadow import SHADOW_HEADER, Answered, Mirror
+from trilho_runtime.sticky import KEY_HEADER, key_of
+from trilho_runtime.traffic import Counts, Route
+from trilho_runtime.upstream import Overdue, Pool, Reply, Unanswered, wire
 
 if TYPE_CHECKING:
     import socket
 
 CONNECTIONS = 1024
-POLL_SECONDS = 0.05
 RETRY_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 FIRST_WAIT, LONGEST_WAIT = 0.02, 0.5
 DEATHS = 3  # a request at which so many servers died is not sent to another
-PASSED_ON = ("x-trilho-version", "retry-after")
-
-
-class Table:
-    """The routes as the supervisor last wrote them, and the connections to them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._pools: dict[str, Pool] = {}
-        self._changed = asyncio.Event()
-        self.routes = Routes()
-        self.split = Split(())
-
-    async def follow(self) -> None:
-        """Look for a new routes file, for ever."""
-        while True:
-            self.look()
-            await asyncio.sleep(POLL_SECONDS)
-
-    def look(self) -> None:
-        """Read the routes file if it is another one than before; keep the old routes when it is malformed."""
-        try:
-            stat = os.stat(self._path)  # noqa: PTH116  once in 50 ms
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        except OSError:
-            seen = (0, 0, 0)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self._take(read_routes(self._path))
-        except RoutesError as error:
-            note(str(error))
-
-    def _take(self, routes: Routes) -> None:
-        self.routes, self.split = routes, Split(routes.routes, self.split)
-        wanted = {route.address for route in routes.routes}
-        for address in self._pools.keys() - wanted:
-            self._pools.pop(address).retire()
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def pool(self, route: Route) -> Pool:
-        """Give the connections to a version."""
-        return self._pools.get(route.address) or self._pools.setdefault(route.address, Pool(route.address))
-
-    async def change(self, seconds: float) -> None:
-        """Wait for other routes, but not for long."""
-        waiting = asyncio.ensure_future(self._changed.wait())
-        await asyncio.wait({waiting}, timeout=seconds)
-        waiting.cancel()
+PASSED_ON = ("content-type", "inference-header-content-length", "traceparent")
+PREDICT, V2 = "/predict", "/v2/"
+INFER = ("/v2/models/*",)
 
 
 class Router:
@@ -109,40 +53,71 @@ class Router:
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._table = table
-        self._labels = labels
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
+        self._mirror: Mirror | None = None
         self.counts = Counts()
+        self._edge = Edge(table, labels, self.counts)
 
-    def app(self) -> App:
-        """Give the app that a service runs."""
-        routes = {("POST", path): self.predict for path in predict_paths()}
-        routes |= {("GET", path): self.health for path in health_paths()}
-        routes |= {("POST", "/labels"): self.label, ("GET", "/"): self.info}
-        routes |= {("GET", "/stats"): self.stats, ("GET", "/metrics"): self.metrics}
-        return App(routes)
+    def app(self, **more: Any) -> App:
+        """Give the app that a service runs; `more` is who may call, and what is written of it."""
+        routes = {("POST", path): self.predict for path in (*predict_paths(), *INFER)}
+        return App({**self._edge.routes(), **routes}, **more)
 
     async def predict(self, request: Request) -> Answer:
         """Pass a prediction request to a version and its answer back."""
         body = await request.body()
-        wire = _wire("POST", "/predict", body, new_identity())
+        scope, routes = request.scope, self._table.routes
+        path = (
+            scope.path if scope.path.startswith(V2) else PREDICT
+        )  # the versions' own, whatever Vertex AI calls it here
+        check_path(path)
+        headers = scope.headers
+        key = headers.get(KEY_HEADER)
+        if key is None and routes.sticky is not None and self._table.split.several:
+            key = key_of(body, routes.sticky, routes.fields)
+        passed = _passed_on(headers, new_identity(), request.id)
+        asked = wire("POST", path, body, passed)
+        started = time.perf_counter()
         try:
-            reply = await self._ask(wire, request.scope.headers.get("x-trilho-key"))
+            reply = await self._ask(asked, key, _version_in(path))
         except HttpError:
             self.counts.failed += 1
             raise
         self.counts.failed += reply.status >= 500
-        passed = [(name, reply.headers[name]) for name in PASSED_ON if name in reply.headers]
-        return Answer(reply.status, reply.body, passed)
+        if routes.shadow is not None or self._mirror is not None:
+            self._shadow(path, passed, body, reply, time.perf_counter() - started)
+        answered = reply.headers
+        request.rows = _number(answered.get("x-trilho-rows"))
+        request.version = _number(answered.get("x-trilho-version")) or None
+        return passed_back(reply)
 
-    async def _ask(self, wire: bytes, key: str | None) -> Reply:
+    def _shadow(self, path: str, passed: str, body: bytes, reply: Reply, seconds: float) -> None:
+        """Have a version asked unseen, where it is the turn of this request."""
+        routes, mirror = self._table.routes, self._mirror
+        shadow = routes.shadow
+        if mirror is not None and (
+            shadow is None or (mirror.version, mirror.pool.url) != (shadow.version, shadow.address)
+        ):
+            mirror.stop()
+            mirror = self._mirror = None
+        if shadow is None or not (reply.status == 200 or reply.status >= 500):
+            return  # a caller's mistake compares nothing
+        if mirror is None:
+            count = self.counts.shadow_of(shadow.version)
+            mirror = self._mirror = Mirror(shadow.version, Pool(shadow.address), count)
+        if mirror.due(shadow.share):
+            asked = wire("POST", path, body, f"{passed}{SHADOW_HEADER}: 1\r\n")
+            mirror.offer(Answered(asked, body, reply, seconds, routes.edges, routes.fields, routes.slices))
+
+    async def _ask(self, wire: bytes, key: str | None, version: int | None = None) -> Reply:
         """Ask versions until one answers. Raises HttpError when none did in time."""
         until = time.monotonic() + self._retry_seconds
         avoid: set[int] = set()
         blamed: set[int] = set()
         wait, deaths, why = FIRST_WAIT, 0, "no version is serving"
         while True:
-            route = self._table.split.choose(key, avoid)
+            route = self._table.choose(key, avoid, version)
             if route is None:
                 if time.monotonic() + wait > until:
                     raise HttpError(
@@ -159,18 +134,19 @@ class Router:
                 if deaths >= DEATHS:
                     raise HttpError(503, f"{deaths} servers ended while they had this request: {why}") from None
             else:
-                if reply.status == 422:
+                if reply.status == 503:
+                    why = f"version {route.version} is not ready"
+                elif reply.status == 422 or reply.status >= 500:
                     return await self._hear_main(route, reply, wire, blamed)
-                if reply.status != 503:
+                else:
                     return reply
-                why = f"version {route.version} is not ready"
             avoid.add(route.version)
 
     async def _hear_main(self, route: Route, refusal: Reply, wire: bytes, blamed: set[int]) -> Reply:
-        """Ask the main version about rows that another has refused.
+        """Ask the main version about rows that another has refused, or has failed on.
 
         Only what the main version takes is held against the other one: a caller whose own mistakes all go to a canary
-        would have it rolled back. Nothing was logged under this identity yet, so the main version's answer may be.
+        would have it rolled back. Nothing was answered under this identity yet, so the main version's answer may be.
         """
         main = self._table.routes.main
         if main is None or main.version == route.version:
@@ -179,7 +155,7 @@ class Router:
             reply = await self._attempt(main, wire, blamed)
         except (Unanswered, HttpError):
             return refusal
-        if reply.status == 200:
+        if reply.status == 200 and refusal.status == 422:
             count = self.counts.of(route.version)
             count.requests += 1
             count.refused += 1
@@ -204,79 +180,37 @@ class Router:
                 blamed.add(route.version)
         if judged and not failed:
             count.latency.add(time.perf_counter() - started)
-            count.rows += int(reply.headers.get("x-trilho-rows", 0))
-            count.extra_fields += int(reply.headers.get("x-trilho-extra-fields", 0))
+            count.rows += _number(reply.headers.get("x-trilho-rows"))
+            count.extra_fields += _number(reply.headers.get("x-trilho-extra-fields"))
+            if reply.status == 200 and self._table.split.several:
+                scores = read_scores(reply.body)
+                if scores:
+                    count.add_score(bin_of(scores[0], self._table.routes.edges))
         return reply
 
-    async def label(self, request: Request) -> Answer:
-        """Write labels down, then say how many."""
-        payload = parse_json(await request.body())
-        try:
-            lines, number = label_lines(payload)
-            self._labels.append(lines)
-        except LabelError as error:
-            raise HttpError(422, str(error), field="labels", row=error.row) from None
-        except OSError as error:
-            self.counts.failed += 1
-            raise HttpError(507, f"the labels could not be kept: {error.strerror or error}") from None
-        self.counts.labels += number
-        return Answer(200, {"accepted": number})
 
-    async def info(self, request: Request) -> Answer:
-        """Give the info of the version with the most traffic, and every version's share."""
-        routes = self._table.routes
-        shares = [{"version": r.version, "share": r.share} for r in routes.routes]
-        for route in sorted(routes.routes, key=lambda r: -r.share):
-            reply = await self._probe(route, "/")
-            if reply is not None and reply.status == 200:
-                return Answer(200, {**parse_json(reply.body), "versions": shares})
-        return Answer(200, {"model": routes.model, "versions": shares})
-
-    async def health(self, request: Request) -> Answer:
-        """Say whether any version is ready."""
-        for route in self._table.routes.routes:
-            reply = await self._probe(route, "/health")
-            if reply is not None and reply.status == 200:
-                return Answer(200, {"status": "ready"})
-        raise HttpError(503, "no version is ready", headers=[("retry-after", "1")])
-
-    async def _probe(self, route: Route, path: str) -> Reply | None:
-        try:
-            return await self._table.pool(route).send(_wire("GET", path, b""), 1.0)
-        except (Unanswered, Overdue):
-            return None
-
-    async def stats(self, request: Request) -> Answer:
-        """Give the counts since the router started."""
-        return Answer(200, self.counts.to_json(self._table.routes))
-
-    async def metrics(self, request: Request) -> Answer:
-        """Give the counts as Prometheus text."""
-        model = self._table.routes.model
-        versions = [({"model": model, "version": v}, c) for v, c in sorted(self.counts.versions.items())]
-        shares = [({"model": model, "version": r.version}, r.share) for r in self._table.routes.routes]
-        parts = [
-            measures.metric("trilho_route_share", "Share of the traffic, in percent.", shares, "gauge"),
-            measures.metric("trilho_route_requests_total", "Requests.", [(k, c.requests) for k, c in versions]),
-            measures.metric("trilho_route_rows_total", "Rows predicted.", [(k, c.rows) for k, c in versions]),
-            measures.metric("trilho_route_errors_total", "5xx or no answer.", [(k, c.errors) for k, c in versions]),
-            measures.metric("trilho_route_extra_fields_total", "Ignored.", [(k, c.extra_fields) for k, c in versions]),
-            measures.metric(
-                "trilho_route_refused_total",
-                "422, though the main version took the rows.",
-                [(k, c.refused) for k, c in versions],
-            ),
-            measures.metric("trilho_route_failed_total", "5xx to callers.", [({"model": model}, self.counts.failed)]),
-            measures.metric("trilho_labels_total", "Labels accepted.", [({"model": model}, self.counts.labels)]),
-            measures.histogram("trilho_route_latency_seconds", "Of versions.", [(k, c.latency) for k, c in versions]),
-        ]
-        return measures.answer(parts)
+def _passed_on(headers: Any, identity: str, request_id: str) -> str:
+    """Give the lines that go on to a version; all attempts of one request carry the same identity."""
+    lines = f"{IDENTITY_HEADER}: {identity}\r\nx-request-id: {request_id}\r\n"
+    for name in PASSED_ON:
+        value = headers.get(name)
+        if value is not None:
+            lines += f"{name}: {value}\r\n"
+    return lines
 
 
-def _wire(method: str, path: str, body: bytes, identity: str = "") -> bytes:
-    """Give a request as it goes over the wire; all attempts of one carry the same identity."""
-    named = f"{IDENTITY_HEADER}: {identity}\r\n" if identity else ""
-    return f"{method} {path} HTTP/1.1\r\nhost: trilho\r\n{named}content-length: {len(body)}\r\n\r\n".encode() + body
+def _version_in(path: str) -> int | None:
+    """Give the version that a path of the Open Inference Protocol names.
+
+    >>> _version_in("/v2/models/bikes/versions/2/infer"), _version_in("/predict")
+    (2, None)
+    """
+    _, found, rest = path.rpartition("/versions/")
+    return _number(rest.partition("/")[0]) or None if found else None
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -284,23 +218,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from trilho_runtime.service import CannotStart, bind, check_folder, serve
 
     given = _parser().parse_args(arguments)
+    given.platform = None
+    use_format(given.notes)
     try:
         check_folder(given.label_dir)
+        access = read_access(given)
         listener = bind(given.host, given.port)
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    return serve(_run(given, listener))
+    return serve(_run(given, listener, access))
 
 
-async def _run(given: argparse.Namespace, listener: socket.socket) -> int:
+async def _run(given: argparse.Namespace, listener: socket.socket, access: Any) -> int:
     from trilho_runtime.service import Service, allow_connections
 
     table = Table(given.routes)
     table.look()
     following = asyncio.ensure_future(table.follow())
     router = Router(table, LineLog(given.label_dir, fsync=given.fsync), given.answer_seconds, given.retry_seconds)
-    service = Service(router.app(), listener, allow_connections(2 * CONNECTIONS) // 2)
+    guard = Inside(access) if access is not None else None
+    app = router.app(guard=guard, notes=RequestNotes(given.requests), max_body=given.max_body)
+    service = Service(app, listener, allow_connections(2 * CONNECTIONS) // 2)
     code = await service.run(given.ready_file, given.parent_pipe)
     following.cancel()
     return code
@@ -312,6 +251,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label-dir", type=Path, required=True, metavar="DIR", help="where labels are written")
     add_server_arguments(parser, "0")
     parser.add_argument("--fsync", action="store_true", help="labels survive a power cut as well")
+    parser.add_argument("--max-body", type=int, default=MAX_BODY, metavar="BYTES", help="of one request")
+    parser.add_argument("--requests", choices=["none", "errors", "all"], default="errors", help="said of each request")
+    parser.add_argument("--notes", choices=["text", "json"], default="text", help="json is what Cloud Logging reads")
+    add_caller_arguments(parser)
     parser.add_argument("--answer-seconds", type=float, default=ANSWER_SECONDS, help="a version may take so long")
     parser.add_argument("--retry-seconds", type=float, default=RETRY_SECONDS, help="other versions are asked so long")
     return parser

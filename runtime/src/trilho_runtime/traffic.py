@@ -12,6 +12,8 @@ import orjson
 
 from trilho_runtime.log import now
 from trilho_runtime.measures import Latency
+from trilho_runtime.scores import CUTS, LABELS
+from trilho_runtime.shadow import ShadowCount
 
 SCHEMA = 1
 
@@ -31,12 +33,22 @@ class Route:
 
 @dataclass(frozen=True)
 class Routes:
-    """What the supervisor last wrote."""
+    """What the supervisor last wrote; everything after `champion` is there where it is used."""
 
     model: str = ""
     generation: int = 0
     routes: tuple[Route, ...] = ()
     champion: int | None = None
+    shadow: Route | None = None
+    """A version that is asked about a share of the requests too, and answers nobody."""
+    sticky: str | None = None
+    """The field of a row whose value decides which version answers."""
+    fields: tuple[str, ...] = ()
+    """The order of fields in rows that are arrays."""
+    slices: tuple[str, ...] = ()
+    """Fields by whose values the shadow's differences are told apart."""
+    edges: tuple[float, ...] = ()
+    """Between which scores are counted."""
 
     @property
     def main(self) -> Route | None:
@@ -53,11 +65,29 @@ def read_routes(path: Path) -> Routes:
             raise RoutesError(f"{path}: schema {data['schema']!r}; this router reads {SCHEMA}")
         routes = tuple(_route(item) for item in data["versions"])
         champion = data.get("champion")
-        return Routes(str(data["model"]), int(data["generation"]), routes, None if champion is None else int(champion))
+        return Routes(
+            str(data["model"]),
+            int(data["generation"]),
+            routes,
+            None if champion is None else int(champion),
+            **_optional(data),
+        )
     except OSError as error:
         raise RoutesError(f"{path}: {error.strerror or error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RoutesError(f"{path}: malformed: {type(error).__name__}: {error}") from None
+
+
+def _optional(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a routes file need not say; a supervisor of another version may say more, or less."""
+    shadow, sticky = data.get("shadow"), data.get("sticky")
+    return {
+        "shadow": _route(shadow) if shadow else None,
+        "sticky": str(sticky) if sticky else None,
+        "fields": tuple(map(str, data.get("fields") or ())),
+        "slices": tuple(map(str, data.get("slices") or ())),
+        "edges": tuple(map(float, data.get("edges") or ()))[: CUTS - 1],
+    }
 
 
 def _route(item: Mapping[str, Any]) -> Route:
@@ -83,6 +113,7 @@ class Split:
         self._routes = [route for route in routes if route.share > 0]
         kept: Mapping[int, float] = earlier._credit if earlier is not None else {}
         self._credit: dict[int, float] = {route.version: kept.get(route.version, 0.0) for route in self._routes}
+        self.several = len(self._routes) > 1
 
     def choose(self, key: str | None = None, avoid: Collection[int] = ()) -> Route | None:
         """Choose a version that is not to be avoided; None when there is none."""
@@ -120,6 +151,12 @@ class VersionCount:
     extra_fields: int = 0  # that the model does not know, ignored
     refused: int = 0  # 422, though the main version took the same rows
     latency: Latency = field(default_factory=Latency)
+    scores: dict[str, int] = field(default_factory=dict)  # first rows of answers, while two versions share the traffic
+
+    def add_score(self, bin_: str) -> None:
+        """Count an answer's first score in its bin."""
+        if bin_ in self.scores or len(self.scores) < CUTS + LABELS:
+            self.scores[bin_] = self.scores.get(bin_, 0) + 1
 
 
 @dataclass
@@ -130,10 +167,17 @@ class Counts:
     labels: int = 0
     failed: int = 0  # requests whose caller got a 5xx
     versions: dict[int, VersionCount] = field(default_factory=dict)
+    shadows: dict[int, ShadowCount] = field(default_factory=dict)
 
     def of(self, version: int) -> VersionCount:
         """Give a version's counts."""
-        return self.versions.setdefault(version, VersionCount())
+        found = self.versions.get(version)
+        return found if found is not None else self.versions.setdefault(version, VersionCount())
+
+    def shadow_of(self, version: int) -> ShadowCount:
+        """Give the counts of a version that is asked unseen."""
+        found = self.shadows.get(version)
+        return found if found is not None else self.shadows.setdefault(version, ShadowCount())
 
     def to_json(self, routes: Routes) -> dict[str, Any]:
         """Give the counts as the supervisor reads them."""
@@ -144,6 +188,7 @@ class Counts:
                 "errors": count.errors,
                 "refused": count.refused,
                 "latency": count.latency.to_json(),
+                "scores": count.scores,
             }
             for version, count in sorted(self.versions.items())
         }
@@ -154,4 +199,5 @@ class Counts:
             "labels": self.labels,
             "failed": self.failed,
             "versions": versions,
+            "shadow": {str(version): count.to_json() for version, count in sorted(self.shadows.items())},
         }

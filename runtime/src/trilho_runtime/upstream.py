@@ -111,6 +111,16 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
+def wire(method: str, path: str, body: bytes, headers: str = "") -> bytes:
+    """Give a request as it goes over the wire; `headers` are whole lines.
+
+    >>> wire("GET", "/health", b"")
+    b'GET /health HTTP/1.1\\r\\nhost: trilho\\r\\ncontent-length: 0\\r\\n\\r\\n'
+    """
+    head = f"{method} {path} HTTP/1.1\r\nhost: trilho\r\n{headers}content-length: {len(body)}\r\n\r\n"
+    return head.encode("latin-1") + body
+
+
 def _parse_head(head: bytes) -> tuple[int, dict[str, str], int]:
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {}

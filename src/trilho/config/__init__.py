@@ -47,6 +47,7 @@ __all__ = [
     "Settings",
     "Steps",
     "Table",
+    "Tracking",
     "Train",
     "Watch",
     "describe",
@@ -113,6 +114,9 @@ class History(Table):
     """How many past rows of its entity the features of a row look at, at most; 0 when they look at no other row."""
     entity: list[str] = []
     """The columns that name whose past a row has, such as ["store"]; without any the whole table is one series."""
+    source: str | None = None
+    """A CSV or Parquet file or glob with past rows since the training, their targets among them; the platform reads it
+    again when it changes. Served rows become past rows by themselves once their labels have come."""
 
 
 class Train(Table):
@@ -177,6 +181,20 @@ class Retrain(Table):
     """The least time between two retrainings, in the data's own time."""
 
 
+class Tracking(Table):
+    """An MLflow server that runs and versions are mirrored to, for those who look there; the journal is the truth."""
+
+    mlflow: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """The address of the server, as MLFLOW_TRACKING_URI has it: "https://mlflow.example.com"."""
+    experiment: str | None = None
+    """The experiment that holds the runs; by default the model's name."""
+    token: Annotated[str, Field(pattern=r"^secret://[A-Za-z0-9][\w.-]*$")] | None = None
+    """The token to ask with, as "secret://NAME"; by default what MLFLOW_TRACKING_TOKEN holds or names."""
+    upload: bool | None = None
+    """Whether packages are copied to the server's artifacts, so that MLflow opens a version by its name; by default
+    only where the server runs on this machine, and elsewhere a version is a link to its package."""
+
+
 class Environment(Table):
     """A place where pipelines run when they do not run here: `trilho train --on vertex --env NAME`."""
 
@@ -228,6 +246,7 @@ class Settings(Table):
     serve: Serve = Serve()
     watch: Watch = Watch()
     retrain: Retrain = Retrain()
+    tracking: Tracking = Tracking()
     environments: dict[str, Environment] = {}
     """Where else pipelines run, by name: [environments.prod]."""
 
@@ -257,6 +276,8 @@ def _check_history(path: Path, settings: Settings) -> None:
     rules = [
         (entity and not rows, "history.entity is given without history.rows; allowed: a number from 1 on",
          "add rows to [history]: how many past rows the features look at, at most"),
+        (settings.history.source and not rows, "history.source is given without history.rows; allowed: a number from 1"
+         " on", "add rows to [history]: how many past rows the features look at, at most"),
         (rows and model.time is None, f"history.rows is {rows} without model.time; past rows are found by their time",
          "add time to [model]: the column that says when a row happened"),
         (rows and apart, f"history.entity names {apart}, the model's time or target; allowed: columns that name whose"
@@ -264,6 +285,11 @@ def _check_history(path: Path, settings: Settings) -> None:
         (rows and settings.serve.batch_only, f"history.rows is {rows} and serve.batch_only is true; allowed: one of"
          " them", "remove serve.batch_only: with [history] rows are answered one by one"),
     ]  # fmt: skip
+    kept = sorted(settings.serve.mask.keys() - {model.key}) if settings.data.served else []
+    rules.append(
+        (kept, f"data.served is true, and serve.mask keeps {', '.join(kept)} out of the log; allowed: one of them",
+         "served rows that lack columns cannot be training rows: set data.served to false, or unmask the columns")
+    )  # fmt: skip
     for wrong, fact, hint in rules:
         if wrong:
             raise ConfigError(f"{path}: {fact}", hint=hint)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from trilho.core.capabilities import Capabilities
 from trilho.core.journal import Head, Record
 from trilho.core.readings import LabelStatus, Reading
 from trilho.core.records import Payload
@@ -72,6 +73,8 @@ class Labelled:
     version: NDArray[np.int64]
     prediction: NDArray[np.float64]
     value: NDArray[np.float64]
+    row: NDArray[np.int64] | None = None
+    """The rows' numbers, as they arrived; None where the log does not say."""
 
 
 class PredictionLog(Protocol):
@@ -227,3 +230,97 @@ class RemoteFiles(Protocol):
 
     def fetch(self, uri: str, to: Path) -> None:
         """Copy a file or folder to a path of this machine. Raises DataError where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedPackage:
+    """A version that is to answer: its number, and the folder of this machine that holds its package."""
+
+    version: int
+    package: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Who answers: the shares of the traffic in percent, 100 together, and who is asked unseen besides."""
+
+    shares: Mapping[int, int]
+    shadow: int | None = None
+    """A version that is asked unseen."""
+    shadow_share: int = 100
+    """About what share of the requests it is asked, in percent."""
+    sticky: str | None = None
+    """The field whose value decides which version answers."""
+    position: int | None = None
+    """Where in the journal it was decided: what was decided earlier never replaces what was decided later."""
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none. Raises UsageError.
+
+        >>> Split(shares={1: 90, 2: 20})
+        Traceback (most recent call last):
+            ...
+        trilho.errors.UsageError: the shares are 1: 90%, 2: 20%; allowed: 1 to 100 each, 100 together
+        """
+        if sum(self.shares.values()) != 100 or not all(0 < share <= 100 for share in self.shares.values()):
+            told = ", ".join(f"{version}: {share}%" for version, share in self.shares.items()) or "none"
+            raise UsageError(f"the shares are {told}; allowed: 1 to 100 each, 100 together")
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that are asked, unseen or not."""
+        return sorted({*self.shares, *([self.shadow] if self.shadow is not None else [])})
+
+
+ServedState = Literal["starting", "ready", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What is at an endpoint."""
+
+    versions: Mapping[int, ServedState]
+    """The versions that are deployed, with traffic or without."""
+    split: Split | None = None
+    """Who answers; None while nothing gets traffic."""
+    address: str | None = None
+    """Where it is asked; None where nothing is deployed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an endpoint predicted, and the version that did."""
+
+    predictions: Sequence[Any]
+    version: int
+
+
+class Endpoint(Protocol):
+    """One model's endpoint: versions are deployed without traffic, then given shares of it.
+
+    Every method may be called again after it was cut off, by anybody: it goes on from what is there.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its traffic can be asked to do."""
+
+    def deploy(self, served: ServedPackage) -> None:
+        """Make a version ready to answer; nothing where it is. Gives back once it is ready, raises once it never will
+        be, with its server's last words."""
+
+    def route(self, split: Split) -> None:
+        """Let the versions of a split answer, all at once or not at all.
+
+        Raises NotFound for a version that is not deployed, UsageError for what the traffic cannot be asked to do, and
+        Refused for a split that was decided before the one that is there.
+        """
+
+    def status(self) -> Served:
+        """Say what is there."""
+
+    def predict(self, rows: Sequence[Any]) -> Answer:
+        """Ask it as a caller would. Raises NotYet where nothing gets traffic, UsageError for rows that it refuses."""
+
+    def undeploy(self, version: int) -> None:
+        """Take a version away; nothing where it is not. Raises Refused while it gets traffic."""

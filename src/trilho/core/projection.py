@@ -37,6 +37,7 @@ class Version:
     first_served: str | None = None  # journal time of the first answer to a user
     serving_since: str | None = None  # journal time at which it became champion, last
     pinned: str | None = None  # why a person keeps it from being freed; None where nobody does
+    certified: r.VersionCertified | None = None  # what its server was seen to do before it got traffic, last
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,35 @@ class Rollout:
     ended: str | None = None
     note: str = ""
     model: str = ""
+    shadow: int = 0
+    sticky: str | None = None
+    hold: int | None = None
+    held_by: r.PauseCause | None = None  # what paused it, while it is paused
+    shift_seen: bool = False  # a person let it go on although its predictions lie elsewhere
+    evidence: dict[str, Any] = field(default_factory=dict)  # what its last step, or its end, rested on
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether it is asked unseen, before its first share of traffic."""
+        return self.outcome is None and self.champion is not None and self.share == 0 and self.shadow > 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision version, and what became of it."""
+
+    number: int
+    artifact: str
+    reference: str
+    created: str
+    actor: str
+    commit: str | None
+    commit_time: str | None
+    run: str | None
+    approved_by: str | None = None
+    since: str | None = None  # journal time at which it began to hold, last
+    why: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)  # what its release would change, as it was planned
 
 
 @dataclass(frozen=True)
@@ -134,6 +164,9 @@ class ModelState:
     alerts: list[tuple[str, r.AlertSent]] = field(default_factory=list)
     retrainings: dict[str, Retraining] = field(default_factory=dict)
     champions: list[tuple[str, int]] = field(default_factory=list)  # journal time, version that took over
+    decision: int | None = None  # the one that holds
+    decisions: dict[int, Decision] = field(default_factory=dict)
+    decisions_held: list[tuple[str, int]] = field(default_factory=list)  # journal time, decision that took over
 
     def copy(self) -> ModelState:
         """Give a state that can be folded on while somebody still reads this one: its containers are copied."""
@@ -164,10 +197,12 @@ class ModelState:
         >>> ModelState("m", champion=2, champions=[("t1", 1), ("t2", 2), ("t3", 3), ("t4", 2)]).succession
         [1, 2]
         """
-        line: list[int] = []
-        for _, version in self.champions:
-            line = line[: line.index(version) + 1] if version in line else [*line, version]
-        return line
+        return _line(self.champions)
+
+    @property
+    def decision_succession(self) -> list[int]:
+        """The decisions in the order in which they took over, without those that were rolled back."""
+        return _line(self.decisions_held)
 
     @property
     def shares(self) -> dict[int, int]:
@@ -183,6 +218,13 @@ class ModelState:
             return {rollout.version: 100}
         rest = {self.champion: 100 - rollout.share} if rollout.share < 100 else {}
         return {**rest, rollout.version: rollout.share}
+
+
+def _line(taken: Iterable[tuple[str, int]]) -> list[int]:
+    line: list[int] = []
+    for _, number in taken:
+        line = line[: line.index(number) + 1] if number in line else [*line, number]
+    return line
 
 
 @dataclass
@@ -297,6 +339,11 @@ def _(payload: r.VersionApproved, model: ModelState, record: Record) -> None:
 
 
 @apply.register
+def _(payload: r.VersionCertified, model: ModelState, record: Record) -> None:
+    _change(model.versions, payload.version, certified=payload)
+
+
+@apply.register
 def _(payload: r.VersionPinned, model: ModelState, record: Record) -> None:
     _change(model.versions, payload.version, pinned=payload.why if payload.pinned else None)
 
@@ -314,17 +361,25 @@ def _(payload: r.RolloutStarted, model: ModelState, record: Record) -> None:
         actor=record.actor,
         why=payload.why,
         model=payload.model,
+        share_since=record.time,
+        shadow=payload.shadow,
+        sticky=payload.sticky,
+        hold=payload.hold,
     )
 
 
 @apply.register
 def _(payload: r.RolloutStepped, model: ModelState, record: Record) -> None:
-    _change(model.rollouts, payload.rollout, share=payload.share, share_since=record.time)
+    changes = {"share": payload.share, "share_since": record.time, "evidence": payload.evidence}
+    _change(model.rollouts, payload.rollout, **changes)
 
 
 @apply.register
 def _(payload: r.RolloutPaused, model: ModelState, record: Record) -> None:
-    _change(model.rollouts, payload.rollout, paused=payload.paused)
+    before: Rollout = _known(model.rollouts, payload.rollout)
+    seen = before.shift_seen or (not payload.paused and before.held_by == "shift" and payload.cause == "a person")
+    held_by = payload.cause if payload.paused else None
+    _change(model.rollouts, payload.rollout, paused=payload.paused, held_by=held_by, shift_seen=seen)
 
 
 @apply.register
@@ -332,6 +387,8 @@ def _(payload: r.RolloutEnded, model: ModelState, record: Record) -> None:
     _known(model.rollouts, payload.rollout)
     _crown(model, payload.champion, record.time)
     _change(model.rollouts, payload.rollout, outcome=payload.outcome, ended=record.time, note=payload.why)
+    if payload.evidence:
+        _change(model.rollouts, payload.rollout, evidence=payload.evidence)
 
 
 @apply.register
@@ -345,6 +402,41 @@ def _crown(model: ModelState, version: int | None, time: str) -> None:
     _change(model.versions, version, serving_since=time)
     model.champion = version
     model.champions.append((time, version))
+
+
+@apply.register
+def _(payload: r.DecisionPackaged, model: ModelState, record: Record) -> None:
+    model.decisions[payload.decision] = Decision(
+        number=payload.decision,
+        artifact=payload.artifact,
+        reference=payload.reference,
+        created=record.time,
+        actor=record.actor,
+        commit=payload.commit,
+        commit_time=payload.commit_time,
+        run=payload.run,
+    )
+
+
+@apply.register
+def _(payload: r.DecisionApproved, model: ModelState, record: Record) -> None:
+    _change(model.decisions, payload.decision, approved_by=record.actor)
+
+
+@apply.register
+def _(payload: r.DecisionReleased, model: ModelState, record: Record) -> None:
+    _hold(model, payload.decision, record.time, why=payload.why, evidence=payload.evidence)
+
+
+@apply.register
+def _(payload: r.DecisionRestored, model: ModelState, record: Record) -> None:
+    _hold(model, payload.decision, record.time, why=payload.why)
+
+
+def _hold(model: ModelState, decision: int, time: str, **changes: Any) -> None:
+    _change(model.decisions, decision, since=time, **changes)
+    model.decision = decision
+    model.decisions_held.append((time, decision))
 
 
 @apply.register

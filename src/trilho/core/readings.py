@@ -78,6 +78,35 @@ class VersionStats:
     refused: int = 0  # 422, though the main version took the same rows
     rows: int = 0
     p95_ms: float | None = None
+    latency: list[int] = field(default_factory=list)  # answers between the edges of `trilho_runtime.measures`
+    scores: dict[str, int] = field(default_factory=dict)  # first rows of answers, by the bin of their score
+    expected: dict[str, int] = field(default_factory=dict)  # held-out rows, by the bin of what it said of them
+    losses: list[int] = field(default_factory=list)  # labelled rows by their loss, in equal bins from 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowStats:
+    """What a version answered unseen, beside the champion's answers to the same requests."""
+
+    requests: int = 0  # that both versions have been asked
+    dropped: int = 0  # not asked: it was too slow, or away
+    errors: int = 0  # it failed, the champion answered
+    champion_errors: int = 0  # the champion failed, it answered
+    refused: int = 0  # 422, though the champion took the rows
+    rows: int = 0  # predicted by both
+    disagreements: int = 0  # of the rows: another class or decision, or more than a tenth apart
+    sum: float = 0.0  # of the differences, its score less the champion's
+    squares: float = 0.0
+    pairs: int = 0  # first rows of answers, by which the shift is tested
+    moved: int = 0  # pairs whose scores are not near each other
+    scores: dict[str, int] = field(default_factory=dict)  # of its own, by their bin
+    slow: list[int] = field(default_factory=list)  # requests in which it alone was over the time allowed for an edge
+    fast: list[int] = field(default_factory=list)  # requests in which the champion alone was
+    p95_ms: float | None = None
+    champion_p95_ms: float | None = None
+    slices: dict[str, dict[str, float]] = field(default_factory=dict)  # "field=value": rows, disagreements, sum
+    worst: list[dict[str, Any]] = field(default_factory=list)  # id and difference, the largest first
+    losses: list[int] = field(default_factory=list)  # labelled rows by its loss less the champion's, from -1 to 1
 
 
 @dataclass(frozen=True, kw_only=True)

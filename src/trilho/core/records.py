@@ -8,7 +8,7 @@ cannot be migrated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 from typing_extensions import TypedDict
@@ -18,6 +18,7 @@ TaskState = Literal["ran", "cached", "skipped", "failed"]
 RunState = Literal["running", "succeeded", "failed"]
 AlarmKind = Literal["drift", "performance", "quality"]
 Outcome = Literal["full", "rolled back", "aborted"]
+PauseCause = Literal["a person", "shift"]
 
 
 class TaskResult(TypedDict):
@@ -162,7 +163,23 @@ class VersionPinned(Payload):
     why: str
 
 
-@kind("rollout.started")
+@kind("version.certified")
+@dataclass(frozen=True, kw_only=True)
+class VersionCertified(Payload):
+    """A version's server was started apart from all traffic, asked what it must answer, and loaded."""
+
+    version: int
+    package: str
+    verdict: Verdict
+    reason: str
+    conditions: dict[str, Any]  # the settings under which it holds: peak, latency in ms, workers, ...
+    checks: list[dict[str, Any]]  # name, ok, verdict, note each
+    figures: dict[str, Any]
+    machine: dict[str, Any]  # cores, load
+    made: str
+
+
+@kind("rollout.started", version=2)
 @dataclass(frozen=True, kw_only=True)
 class RolloutStarted(Payload):
     """A version began its way to full traffic."""
@@ -172,6 +189,9 @@ class RolloutStarted(Payload):
     champion: int | None
     steps: list[int]  # percent of traffic, the last is 100
     why: str
+    shadow: int = 0  # percent of requests that it is asked too, unseen, before its first share
+    sticky: str | None = None  # the field whose value decides which version answers
+    hold: int | None = None  # the share at which it stays until a person, or its labels, decide
 
 
 @kind("rollout.stepped")
@@ -185,18 +205,19 @@ class RolloutStepped(Payload):
     evidence: dict[str, Any]
 
 
-@kind("rollout.paused")
+@kind("rollout.paused", version=2)
 @dataclass(frozen=True, kw_only=True)
 class RolloutPaused(Payload):
-    """A person held a rollout where it is, or let it go on."""
+    """A rollout was held where it is, by a person or because its predictions lie elsewhere, or was let go on."""
 
     rollout: str
     version: int
     paused: bool
     why: str
+    cause: PauseCause = "a person"
 
 
-@kind("rollout.ended")
+@kind("rollout.ended", version=2)
 @dataclass(frozen=True, kw_only=True)
 class RolloutEnded(Payload):
     """A rollout ended; `champion` is the version that serves from now on."""
@@ -206,6 +227,7 @@ class RolloutEnded(Payload):
     outcome: Outcome
     champion: int | None
     why: str
+    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @kind("champion.restored")
@@ -214,6 +236,49 @@ class ChampionRestored(Payload):
     """A finished release was rolled back: an earlier version serves again."""
 
     version: int
+    replaced: int
+    why: str
+
+
+@kind("decision.packaged")
+@dataclass(frozen=True, kw_only=True)
+class DecisionPackaged(Payload):
+    """The project's `decide` became a decision version, kept under the digest of its code."""
+
+    decision: int
+    artifact: str
+    reference: str
+    commit: str | None
+    commit_time: str | None
+    run: str | None  # the training that packed it; None for a person
+
+
+@kind("decision.approved")
+@dataclass(frozen=True, kw_only=True)
+class DecisionApproved(Payload):
+    """A person allowed a decision to be released; the record's actor is that person."""
+
+    decision: int
+    why: str
+
+
+@kind("decision.released")
+@dataclass(frozen=True, kw_only=True)
+class DecisionReleased(Payload):
+    """A decision holds from now on, whichever version of the model answers."""
+
+    decision: int
+    replaced: int | None
+    why: str
+    evidence: dict[str, Any] = field(default_factory=dict)  # rows, changed, before, after, failed; what it was tried on
+
+
+@kind("decision.restored")
+@dataclass(frozen=True, kw_only=True)
+class DecisionRestored(Payload):
+    """A decision was rolled back: an earlier one holds again."""
+
+    decision: int
     replaced: int
     why: str
 
@@ -313,6 +378,9 @@ class RetrainingEnded(Payload):
 
 
 UPCASTS["run.started", 1] = lambda data: {**data, "runner": "local", "place": None}
+UPCASTS["rollout.started", 1] = lambda data: {**data, "shadow": 0, "sticky": None, "hold": None}
+UPCASTS["rollout.paused", 1] = lambda data: {**data, "cause": "a person"}
+UPCASTS["rollout.ended", 1] = lambda data: {**data, "evidence": {}}
 
 
 def encode(payload: Payload) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from trilho.config import Serve
 from trilho.core.vault import reveal
 from trilho.errors import ConfigError, DataError
 from trilho_runtime.access import AccessError, read_keys
+from trilho_runtime.mask import Mask
 
 KEYS = "keys"
 MASK_KEY = "TRILHO_MASK_KEY"
@@ -38,6 +39,7 @@ def server_flags(settings: Serve, log: Path) -> list[str]:
         *("--extra-fields", settings.extra_fields, "--entries", settings.entries),
         *("--max-rows", str(settings.max_rows), *_body(settings)),
         *(["--mask", json.dumps(settings.mask, sort_keys=True)] if settings.mask else []),
+        *(["--topic", settings.topic] if settings.topic else []),
         *(["--fsync"] if settings.fsync else []),
     ]
 
@@ -85,6 +87,12 @@ def environment(settings: Serve, home: Path) -> dict[str, str]:
     if not path.exists():
         _write_own(path, secrets.token_hex(32))
     return {MASK_KEY: path.read_text(encoding="ascii").strip()}
+
+
+def mask_of(settings: Serve, home: Path) -> Mask:
+    """Give the mask that the servers use, for labels whose keys must find their predictions."""
+    key = os.environ.get(MASK_KEY) or environment(settings, home).get(MASK_KEY, "")
+    return Mask.parse(settings.mask, key)
 
 
 def _write_own(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from trilho.errors import ConfigError, TrilhoError
 from trilho.serve.endpoint import folder_of, publish, read_json, write_json
 from trilho.serve.endpoint import read_status as read_status
 from trilho.serve.flags import environment, router_flags, server_flags, server_module, write_keys
-from trilho.serve.package import router_facts
+from trilho.serve.package import Scored
 from trilho.serve.process import Child, get
 from trilho.serve.traffic import Traffic
 
@@ -40,6 +41,7 @@ LOOPBACK = "127.0.0.1"  # a version answers the router alone
 RETIRE_SECONDS = 1.0
 PORT_SECONDS = 5.0
 PORT_IN_USE = 2
+DECISION = "decision.json"
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,6 +65,8 @@ class Supervisor:
         opened: bool = False,
         slices: Sequence[str] = (),
         warm_seconds: float = 0.0,
+        decision_path: Callable[[int], Path] | None = None,
+        history: Path | None = None,
     ) -> None:
         self.model = model
         self.folder = folder_of(home, model)
@@ -76,10 +80,12 @@ class Supervisor:
         self._servers: dict[int, Child] = {}
         self._missing: dict[int, tuple[int, str]] = {}  # versions whose package cannot be had: how often, and why
         self._router: Child | None = None
+        self._decision_path, self._history = decision_path, history
+        self._decided: dict[str, Any] | None = None  # what decision.json says
         self._slices, self._warm_seconds = list(slices), warm_seconds
         self._routes: list[dict[str, Any]] = []
         self._told: dict[str, Any] = {}  # what routes.json says besides
-        self._facts: dict[int, dict[str, Any]] = {}
+        self._scored: dict[tuple[int, int], Scored] = {}
         self._generation = self._followed = 0
         self._left: dict[int, float] = {}
         self._traffic = Traffic()
@@ -96,6 +102,8 @@ class Supervisor:
             self._begin()
         model = self._state()
         wanted = self._wanted(model)
+        with self._complaining("decision.json"):
+            self._write_decision(model)
         self._keep_servers(wanted)
         with self._complaining("routes.json"):
             self._write_routes(self._choose(model.shares), champion=model.champion, more=self._more(model))
@@ -121,7 +129,13 @@ class Supervisor:
 
     def stats_since_share(self) -> Mapping[int, VersionStats]:
         """Give what each version answered since the rollout's present share of traffic began."""
-        return self._traffic.stats(self._traffic.since)
+        stats, rollout = self._traffic.stats(self._traffic.since), self._state().rollout
+        if rollout is None or rollout.champion is None:
+            return stats
+        expected = self._scored_of(rollout.version, rollout.champion).expected
+        if not expected:
+            return stats
+        return {**stats, rollout.version: replace(stats.get(rollout.version, VersionStats()), expected=expected)}
 
     def shadow_since_share(self, version: int) -> ShadowStats:
         """Give what a version answered unseen since the rollout's present part began."""
@@ -187,19 +201,21 @@ class Supervisor:
         more: dict[str, Any] = {"sticky": sticky} if sticky else {}
         if rollout is None or model.champion is None:
             return more
-        more |= {**self._facts_of(model.champion), "slices": self._slices}
+        scored = self._scored_of(rollout.version, model.champion)
+        more |= {"fields": scored.fields, "edges": scored.edges, "slices": self._slices}
         if rollout.in_shadow and self._ready(rollout.version):
             address = self._servers[rollout.version].address
             more["shadow"] = {"version": rollout.version, "address": address, "share": rollout.shadow}
         return more
 
-    def _facts_of(self, number: int) -> dict[str, Any]:
-        if number not in self._facts:
+    def _scored_of(self, version: int, champion: int) -> Scored:
+        if (version, champion) not in self._scored:
             try:
-                self._facts[number] = router_facts(self._package_path(number))
+                packages = self._package_path(version), self._package_path(champion)
             except TrilhoError:  # its server says what is wrong with the package
-                return {}
-        return self._facts[number]
+                return Scored()
+            self._scored = {(version, champion): Scored.read(*packages)}
+        return self._scored[version, champion]
 
     def _keep_servers(self, wanted: set[int]) -> None:
         self._missing = {number: found for number, found in self._missing.items() if number in wanted}
@@ -227,6 +243,8 @@ class Supervisor:
                 *(str(self._python), "-m", *self._server, str(package), "--version", str(number)),
                 *("--host", LOOPBACK, "--port", "0", "--ready-file", str(ready_file)),
                 *server_flags(self._settings, self._log_folder),
+                *(["--decision", str(self.folder / DECISION)] if self._decision_path is not None else []),
+                *(["--history", str(self._history)] if self._history is not None else []),
                 *digest,
             ]
 
@@ -288,6 +306,21 @@ class Supervisor:
             # Not before the router has said that it follows the routes without it: then no new request can come.
             if now - since > RETIRE_SECONDS and self._followed >= self._generation:
                 child.leave()
+
+    def _write_decision(self, model: ModelState) -> None:
+        """Say which decision holds; every server follows the file, so that none has to be started again."""
+        if self._decision_path is None:
+            return
+        file = self.folder / DECISION
+        if model.decision is None:
+            file.unlink(missing_ok=True)
+            self._decided = None
+            return
+        if self._decided is None or self._decided["version"] != model.decision or not file.exists():
+            folder = self._decision_path(model.decision)
+            told = {"schema": 1, "version": model.decision, "folder": str(folder.resolve())}
+            write_json(file, told)
+            self._decided = told
 
     def _keep_router(self) -> None:
         assert self._router is not None

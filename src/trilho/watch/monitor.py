@@ -81,7 +81,7 @@ class Monitor:
         with np.load(package / "validation.npz") as held:
             time, prediction, value = held["time"], held["prediction"], held["value"]
         model, watch = self.settings.model, self.settings.watch
-        hidden = {model.target, model.time or "", model.key or "", *watch.ignore}
+        hidden = {model.target, model.time or "", model.key or "", *watch.ignore, *self.settings.serve.mask}
         reference = load_reference(package / "reference.json")
         reference, allowed = watched(reference, hidden, watch.tolerance, prediction, time, self.window)
         rate = watch.false_alarms / 2

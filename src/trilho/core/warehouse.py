@@ -1,0 +1,43 @@
+"""What a table of scores asks of a warehouse: a date of a version is replaced whole, what is served changes in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A date of a version: the places that are served from it, and what is known of it."""
+
+    date: str
+    version: int
+    low: float
+    high: float
+    told: str | None = None
+    """JSON; None leaves what is known as it is."""
+
+
+class Warehouse(Protocol):
+    """Where one table of scores lies. Every method may be called again after it was cut off."""
+
+    @property
+    def address(self) -> str:
+        """The table's name."""
+
+    def take(self, model: str, owner: str) -> None:
+        """Make what is missing, and keep others from writing. Raises Unreachable while another one writes."""
+
+    def standings(self) -> Sequence[Standing]:
+        """Give all dates of all versions."""
+
+    def load(self, version: int, date: str, file: Path) -> None:
+        """Put a Parquet file's rows in the place of what a version said of a date, all of them at once."""
+
+    def serve(self, standings: Sequence[Standing]) -> None:
+        """Change what is served, in one step. Raises Unreachable where another one has begun to write."""
+
+    def release(self) -> None:
+        """Let others write."""
