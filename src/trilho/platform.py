@@ -25,9 +25,11 @@ from trilho.errors import TrilhoError, UsageError
 from trilho.loops import RetrainLoop, ServeLoop, WatchLoop, activity
 from trilho.project import Project
 from trilho.source import ProjectSource
+from trilho.tracking import mirror
 
 log = logging.getLogger("trilho")
 TICK_SECONDS = 0.1
+MIRROR_SECONDS = 30.0
 LOOK_SECONDS = 0.02
 IDLE_SECONDS = 2.0
 SLOWEST_SECONDS = 30.0
@@ -100,6 +102,8 @@ class Platform:
         self._thread(f"watch {project.name}", stop, look, LOOK_SECONDS)
         self._thread(f"retrain {project.name}", stop, lambda: retrain.once() and None, TICK_SECONDS)
         self._thread(f"alert {project.name}", stop, watch.deliver, 0.5)
+        if project.settings.tracking.mlflow is not None:
+            self._thread(f"mirror {project.name}", stop, lambda: mirror(project), MIRROR_SECONDS)
 
     def _thread(self, name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
         thread = threading.Thread(target=self._repeat, args=(name, stop, once, pause_seconds), name=name, daemon=True)

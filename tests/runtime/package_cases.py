@@ -36,6 +36,7 @@ from sklearn.svm import LinearSVC  # noqa: E402
 import trilho_runtime  # noqa: E402
 from trilho_runtime import packing  # noqa: E402
 from trilho_runtime.estimator import is_safe  # noqa: E402
+from trilho_runtime.loaded import load_model  # noqa: E402
 from trilho_runtime.manifest import PackageError  # noqa: E402
 from trilho_runtime.package import Package, open_package  # noqa: E402
 from trilho_runtime.proof import prove  # noqa: E402
@@ -197,6 +198,18 @@ print(json.dumps([predictor.path, predictor.fast, heavy, predictor.predict(rows[
     assert told[:3] == ["compiled", True, []], done.stderr
     first = open_package(path).sample()[0][:3]
     assert told[3] == pytest.approx(model.predict_proba(pd.DataFrame(first))[:, 1].tolist(), abs=1e-9)
+
+
+def test_array_code_of_another_schema_is_not_used_and_that_is_said(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frame, y = rows(), labels(0, 1)
+    package = write(pipeline(LogisticRegression()).fit(frame, y), frame)
+    monkeypatch.setattr("trilho_runtime.compiled.plan.SCHEMA", 99)
+    predictor = load_model(package.folder).predictor
+    assert (predictor.path, predictor.fast, predictor.stages) == ("pandas", False, ())
+    assert "has schema 1; this trilho-runtime reads 99" in predictor.why
+    assert "it is served as it was fitted, which is slower" in capfd.readouterr().err
 
 
 ESTIMATORS: list[tuple[Callable[[], Any], tuple[Any, ...], str, dict[str, Any]]] = [

@@ -70,7 +70,7 @@ def test_a_package_says_what_the_model_is(package: Path) -> None:
     assert "pandas" in manifest["libraries"]
     code = ["code/tiny/__init__.py", "code/tiny/features.py", "code/tiny/train.py"]
     others = ["estimator.pkl", "lock.txt", "reference.json", "sample.json", "validation.npz"]
-    assert sorted(manifest["files"]) == [*code, *others]
+    assert sorted(manifest["files"]) == ["MLmodel", *code, *others]
 
 
 def test_a_package_carries_what_the_watcher_needs(package: Path) -> None:
@@ -313,7 +313,7 @@ def test_one_process_holds_one_package(project_python: Path, made: Path) -> None
 def test_verify_is_a_command(package: Path, own_package: Path) -> None:
     command = [sys.executable, "-m", "trilho_runtime.package", "verify"]
     good = subprocess.run([*command, str(package)], capture_output=True, text=True, check=False)
-    assert (good.returncode, good.stdout) == (0, "tiny: 8 files are what the manifest says\n")
+    assert (good.returncode, good.stdout) == (0, "tiny: 9 files are what the manifest says\n")
     (own_package / "lock.txt").write_text("")
     bad = subprocess.run([*command, str(own_package)], capture_output=True, text=True, check=False)
     assert bad.returncode == 1

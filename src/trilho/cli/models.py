@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,15 @@ from trilho.errors import UsageError
 
 if TYPE_CHECKING:
     from trilho.core.projection import ModelState, Version
+
+Onnx = Annotated[
+    Path | None, typer.Option("--onnx", metavar="OUT", help="An ONNX file: a folder to be, or a name ending in .onnx.")
+]
+Mlflow = Annotated[Path | None, typer.Option("--mlflow", metavar="DIR", help="A model folder of MLflow.")]
+To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The package itself.")]
+Python = Annotated[
+    Path | None, typer.Option("--python", metavar="PATH", help="What converts it; by default the project's own.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,12 +60,18 @@ def add_to(app: typer.Typer) -> None:
     @verb(models, "show", examples=["trilho models show 2"])
     def show(here: Session, version: VersionArgument) -> None:
         """Show a version: data, code, metrics, evidence, rollouts."""
+        from dataclasses import asdict
+
         from trilho.govern.lineage import facts, lineage
+        from trilho.serve.certificate import read_certificate
 
         state = here.project.state()
         if version not in state.versions:
             raise UsageError(f"{state.name} has no version {version}", hint=here.command("trilho models"))
         found = lineage(state, version)
+        newest = read_certificate(here.project.home, here.project.name, version)
+        if newest is not None and newest.package == found["package"]:
+            found["certificate"] = asdict(newest)  # one that failed is in no record unless it was released all the same
         here.say(f"Version {version} of {state.name}: {standing(state, state.versions[version])}.")
         here.facts(facts(found))
         here.done(_next(state, state.versions[version]), model=state.name, **found)
@@ -71,6 +87,49 @@ def add_to(app: typer.Typer) -> None:
     def unpin(here: Session, version: VersionArgument, why: Why = "") -> None:
         """Let go of a version that was pinned."""
         _pin(here, version, False, why)
+
+    @verb(models, "export", examples=["trilho models export 2 --to out", "trilho models export 2 --onnx edge",
+                                      "trilho models export 2 --mlflow model"])  # fmt: skip
+    def export(
+        here: Session,
+        version: VersionArgument,
+        onnx: Onnx = None,
+        mlflow: Mlflow = None,
+        to: To = None,
+        python: Python = None,
+    ) -> None:
+        """Write a version for use elsewhere: its package, an ONNX file, or a model of MLflow.
+
+        An ONNX file is held against the package before it is written: the stored rows, made-up ones at the edges, and
+        ones at the thresholds of its trees. Exits with 3 where it answers otherwise; then nothing is written.
+        """
+        from trilho.cli.exports import export_package
+
+        given = {name: path for name, path in (("onnx", onnx), ("mlflow", mlflow), ("to", to)) if path is not None}
+        if len(given) != 1:
+            ways = "--to DIR, --onnx OUT or --mlflow DIR"
+            raise UsageError(
+                f"{len(given)} ways to export were given; allowed: one of {ways}",
+                hint=here.command(f"trilho models export {version} --to out"),
+            )
+        (way, out), *_ = given.items()
+        export_package(here, version, way, out, python)
+
+    @verb(models, "mirror", examples=["trilho models mirror", "trilho models mirror --again"])
+    def mirror(
+        here: Session, again: Annotated[bool, typer.Option("--again", help="From the first record on.")] = False
+    ) -> None:
+        """Send runs and versions to the MLflow server of [tracking], from where it was left.
+
+        What is there already is found by its tag and not made twice.
+        """
+        from dataclasses import asdict
+
+        from trilho import tracking
+
+        found = tracking.mirror(here.project, again=again)
+        here.say(tracking.sentence(found))
+        here.done("trilho models", model=here.project.name, **asdict(found))
 
 
 def _pin(here: Session, version: int, pinned: bool, why: str) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def report(here: Session, outcome: TrainOutcome, **more: Any) -> None:
     """End a verb that trained; exits with the code of what went wrong, or of the gate's verdict."""
+    from trilho.tracking import mirror_quietly
+
     found = {
         "run": outcome.run,
         "state": outcome.state,
@@ -34,6 +36,8 @@ def report(here: Session, outcome: TrainOutcome, **more: Any) -> None:
             here.complain(outcome.error or "the run failed", next_)
         raise typer.Exit(outcome.exit_code)
     here.say(f"Version {outcome.version}: {outcome.verdict}. {outcome.reason}")
+    if (line := mirror_quietly(here.project)) is not None:
+        here.say(line)
     here.done(_next(here, outcome.version, outcome.verdict), **found)
     if outcome.verdict != "pass":
         raise typer.Exit(Refused.exit_code if outcome.verdict == "fail" else NotYet.exit_code)
