@@ -25,9 +25,12 @@ from trilho.remote.gather import StepRecord
 from trilho.testing.emulator.rules import Rules
 
 if TYPE_CHECKING:
+    from tests.remote.endpoints import Vertexes
+
+    from trilho.testing.conformance_endpoint import Versions
     from trilho.testing.emulator.serve import Emulator
 
-pytest.register_assert_rewrite("trilho.testing.conformance")
+pytest.register_assert_rewrite("trilho.testing.conformance", "trilho.testing.conformance_endpoint")
 
 EXAMPLES_PYTHON = Path(__file__).resolve().parents[2] / "examples" / ".venv" / "bin" / "python"
 PROJECT, REGION, BUCKET = "shop", "southamerica-east1", "shop-models"
@@ -133,6 +136,33 @@ def google(tmp_path_factory: pytest.TempPathFactory, authority: Path) -> Iterato
             patience=Patience(seconds=2.0, first_seconds=0.01, most_seconds=0.1),
         )
         yield Google(emulator, cloud)
+
+
+@pytest.fixture(scope="session")
+def versions(project_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    """Two versions of a model whose modules have the same names and say different things."""
+    from tests.runtime.serving import FEATURES, ROW, make_package
+
+    from trilho.testing.conformance_endpoint import Versions
+
+    packages = {}
+    for version, code in {1: FEATURES, 2: FEATURES.replace('frame[["x"]] * 2', 'frame[["x"]] * 3')}.items():
+        folder = tmp_path_factory.mktemp(f"tiny-{version}")
+        done = make_package(project_python, folder, code=code)
+        assert done.returncode == 0, done.stderr
+        packages[version] = folder / "package"
+    return Versions(packages=packages, row=ROW, answers={1: 10.0, 2: 11.5}, key="id")
+
+
+@pytest.fixture
+def vertexes(google: Google, tmp_path: Path) -> Iterator[Vertexes]:
+    """What makes endpoints of Vertex AI."""
+    from tests.remote.endpoints import Vertexes
+
+    (google.emulator.root / "line" / "src").mkdir(parents=True, exist_ok=True)
+    made = Vertexes(google.cloud, tmp_path)
+    yield made
+    made.close()
 
 
 TOML = """

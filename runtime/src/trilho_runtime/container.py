@@ -20,6 +20,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104  a container's port is reached from outside
 VALUES = {
     "TRILHO_NAME": "--name",
     "TRILHO_MASK": "--mask",
+    "TRILHO_TOPIC": "--topic",
     "TRILHO_DECISION": "--decision",
     "TRILHO_ENTRIES": "--entries",
     "TRILHO_EXTRA_FIELDS": "--extra-fields",
@@ -175,6 +176,8 @@ def body(env: Mapping[str, str]) -> list[str]:
 def callers(env: Mapping[str, str]) -> list[str]:
     """Give who may call; keys stay in the environment or in their file, where no list of processes shows them.
 
+    On Vertex AI the platform has asked before a request comes here.
+
     >>> callers({"TRILHO_API_KEYS": "key-of-a-caller-1", "TRILHO_CALLERS": "a@b.c d@e.f"})
     ['--api-key', 'env:TRILHO_API_KEYS', '--caller', 'a@b.c', '--caller', 'd@e.f']
     """
@@ -182,7 +185,8 @@ def callers(env: Mapping[str, str]) -> list[str]:
     told += ["--api-key", f"file:{env['TRILHO_API_KEYS_FILE']}"] if env.get("TRILHO_API_KEYS_FILE") else []
     told += ["--audience", env["TRILHO_AUDIENCE"]] if env.get("TRILHO_AUDIENCE") else []
     told += [part for email in env.get("TRILHO_CALLERS", "").replace(",", " ").split() for part in ("--caller", email)]
-    return told + (["--open"] if on(env.get("TRILHO_OPEN")) else [])
+    platform = env.get("AIP_HTTP_PORT") or env.get("AIP_MODE")
+    return told + (["--open"] if platform or on(env.get("TRILHO_OPEN")) else [])
 
 
 def on(value: str | None) -> bool:

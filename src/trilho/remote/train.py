@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PIPELINE = "train"
 NEEDED = ("pack.package", "evaluate.predictions")
 FETCHED = (*NEEDED, "pair.challenger", "pair.champion")
+HOLDOUT = "split.holdout"
 """What a training leaves that is wanted here: the version itself, and what the gate judges. Tables stay there."""
 
 
@@ -106,7 +107,8 @@ def complete_training(project: Project, target: Target, run: RemoteRun, gathered
     from trilho.train.run import finish
 
     result = _whole(run, gathered.result)
-    for name in FETCHED if result.state == "succeeded" else ():
+    sliced = [HOLDOUT] if project.settings.gate.slices else []
+    for name in [*FETCHED, *sliced] if result.state == "succeeded" else ():
         if name in gathered.places:
             fetch(target.files, project.store, gathered.places[name], result.artifacts[name])
     state = project.state()

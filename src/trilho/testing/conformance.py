@@ -94,7 +94,7 @@ def knows_what_it_has(make: Make[ArtifactStore], folder: Path) -> None:
     absent = "0" * 64
     assert not store.has(absent)
     assert not store.use(absent)
-    _raises(DataError, lambda: store.path(absent))
+    raises(DataError, lambda: store.path(absent))
     digest = store.put(_file(folder / "x", b"x"))
     assert store.has(digest)
     assert store.use(digest)
@@ -102,7 +102,7 @@ def knows_what_it_has(make: Make[ArtifactStore], folder: Path) -> None:
 
 def refuses_what_is_not_there(make: Make[ArtifactStore], folder: Path) -> None:
     """To put a file that does not exist is an error with words."""
-    _raises(DataError, lambda: make().put(folder / "absent"))
+    raises(DataError, lambda: make().put(folder / "absent"))
 
 
 def finds_what_another_put(make: Make[ArtifactStore], folder: Path) -> None:
@@ -192,8 +192,8 @@ def cancels(make: Make[Runner], root: str) -> None:
 def knows_its_runs(make: Make[Runner], root: str) -> None:
     """A run that was never submitted is not found, whatever is asked of it."""
     runner = make()
-    _raises(NotFound, lambda: runner.status("r-never-submitted"))
-    _raises(NotFound, lambda: runner.cancel("r-never-submitted"))
+    raises(NotFound, lambda: runner.status("r-never-submitted"))
+    raises(NotFound, lambda: runner.cancel("r-never-submitted"))
 
 
 def is_found_by_another(make: Make[Runner], root: str) -> None:
@@ -248,7 +248,7 @@ def forgets_what_was_deleted(make: Make[Scheduler], root: str) -> None:
     scheduler.delete(id_)
     assert id_ not in [one.id for one in make().list()]
     for verb in (scheduler.pause, scheduler.resume, scheduler.delete):
-        _raises(NotFound, partial(verb, id_))
+        raises(NotFound, partial(verb, id_))
 
 
 SCHEDULER: tuple[RemoteCheck[Scheduler], ...] = (keeps_a_schedule, pauses_and_resumes, forgets_what_was_deleted)
@@ -339,7 +339,8 @@ def _file(path: Path, content: bytes) -> Path:
     return path
 
 
-def _raises(kind: type[TrilhoError], call: Callable[[], object]) -> None:
+def raises(kind: type[TrilhoError], call: Callable[[], object]) -> None:
+    """Assert that a call raises an error of ours, with words."""
     raised: TrilhoError | None = None
     try:
         call()

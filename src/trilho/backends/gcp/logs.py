@@ -66,3 +66,26 @@ def _page(cloud: Cloud, chosen: str, token: str) -> dict[str, Any]:
         raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
     found: dict[str, Any] = answer.json()
     return found
+
+
+def last_words(cloud: Cloud, endpoint: str, deployed: str, most: int = 15) -> str:
+    """Give the last lines that the containers of a deployed model printed; empty where none can be had."""
+    from trilho.errors import TrilhoError
+
+    chosen = endpoint_filter(endpoint, deployed)
+    try:
+        page = cloud.call("reading the container's log", lambda: _page(cloud, chosen, ""))
+    except TrilhoError:  # there is something worse to tell
+        return ""
+    lines = [line for entry in page.get("entries", []) if (line := line_of(entry)) is not None]
+    return "\n".join(reversed(lines[:most]))
+
+
+def endpoint_filter(endpoint: str, deployed: str) -> str:
+    """Give the query of what a deployed model's containers print.
+
+    >>> endpoint_filter("bikes", "30123")
+    'resource.type="aiplatform.googleapis.com/Endpoint" AND resource.labels.endpoint_id="bikes" AND "30123"'
+    """
+    where = f'resource.type="aiplatform.googleapis.com/Endpoint" AND resource.labels.endpoint_id="{endpoint}"'
+    return f'{where} AND "{deployed}"'

@@ -29,8 +29,9 @@ from trilho.testing.emulator.rules import Refusal
 
 NEW = "0"  # stands for the model that is being deployed in a traffic split
 READY_SECONDS = 120.0  # where the model has no deployment_timeout of its own
-ENDPOINT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-DEPLOYED_ID = re.compile(r"[0-9]{1,19}")
+ENDPOINT_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,8}")
+DEPLOYED_ID = re.compile(r"[0-9]{1,10}")
+BIGQUERY = re.compile(r"bq://[\w:-]+(?:\.\w+){0,2}")
 CHANGEABLE = {"display_name", "description", "labels", "traffic_split", "predict_request_response_logging_config"}
 MUTABLE = {
     "dedicated_resources.min_replica_count",
@@ -98,6 +99,7 @@ class Endpoints:
             findings.add("endpoint_id", f"{request.endpoint_id!r} does not match {ENDPOINT_ID.pattern}.")
         if endpoint.traffic_split:
             findings.add("endpoint.traffic_split", "Nothing is deployed yet that could get traffic.")
+        _check_logging(endpoint, findings)
         findings.done()
         new = copied(endpoint)
         new.deployed_models = []
@@ -115,6 +117,7 @@ class Endpoints:
             findings.labels("endpoint.labels", request.endpoint.labels)
             if "display_name" in paths:
                 findings.display_name("endpoint.display_name", request.endpoint.display_name)
+            _check_logging(request.endpoint, findings)
             findings.done()
             if "traffic_split" in paths:
                 check_split(dict(request.endpoint.traffic_split), {deployed.id for deployed in held.deployed_models})
@@ -215,6 +218,8 @@ class Endpoints:
     ) -> None:
         with self.resources.editing(endpoint, v1.Endpoint) as held, self._lock:
             self._refuse_closed()
+            if any(one.id == deployed.id for one in held.deployed_models):  # by another who deployed it meanwhile
+                raise Refusal("ALREADY_EXISTS", f"DeployedModel {deployed.id} already exists at `{endpoint}`.")
             if split:
                 named = {deployed.id if key == NEW else key: value for key, value in split.items()}
                 check_split(named, {deployed.id, *(one.id for one in held.deployed_models)})
@@ -318,6 +323,18 @@ def check_split(split: Mapping[str, int], known: set[str]) -> None:
         raise invalid("traffic_split", "A share of the traffic must not be negative.")
     if split and sum(split.values()) != 100:
         raise invalid("traffic_split", f"The shares of the traffic must add up to 100, not {sum(split.values())}.")
+
+
+def _check_logging(endpoint: v1.Endpoint, findings: Findings) -> None:
+    """Find what is wrong with where requests and answers are to be logged; they are not, here."""
+    if "predict_request_response_logging_config" not in endpoint:
+        return
+    given, field = endpoint.predict_request_response_logging_config, "endpoint.predict_request_response_logging_config"
+    if given.enabled and not 0 < given.sampling_rate <= 1:
+        findings.add(f"{field}.sampling_rate", f"More than 0 and at most 1 is required, not {given.sampling_rate:g}.")
+    uri = given.bigquery_destination.output_uri
+    if given.enabled and not BIGQUERY.fullmatch(uri):
+        findings.add(f"{field}.bigquery_destination.output_uri", f"{uri!r} does not match {BIGQUERY.pattern}.")
 
 
 def not_deployed(endpoint: str, deployed: str) -> Refusal:

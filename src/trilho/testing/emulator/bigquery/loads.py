@@ -18,7 +18,14 @@ from trilho.testing.emulator.bigquery.inserts import json_file, reading
 from trilho.testing.emulator.bigquery.naming import TableName, invalid
 from trilho.testing.emulator.bigquery.rows import Unfit, fit_row
 from trilho.testing.emulator.bigquery.warehouse import Warehouse
-from trilho.testing.emulator.bigquery.writes import Disposition, telling, told, write
+from trilho.testing.emulator.bigquery.writes import (
+    Disposition,
+    split_partition,
+    telling,
+    told,
+    write,
+    write_partition,
+)
 from trilho.testing.emulator.drafts import Draft, blocks
 from trilho.testing.emulator.http import ApiError, Json
 from trilho.testing.emulator.storage.objects import Objects
@@ -37,7 +44,8 @@ class Loads:
 
     def load(self, config: Json, project: str, upload: Path | None = None) -> Json:
         """Load files into a table; give the job's statistics."""
-        name = TableName.of({"projectId": project, **(config.get("destinationTable") or {})})
+        given = TableName.of({"projectId": project, **(config.get("destinationTable") or {})})
+        name, partition = split_partition(given)
         kind = config.get("sourceFormat") or "CSV"
         if kind not in FORMATS:
             raise invalid(f"trilho emulate loads {', '.join(FORMATS)}, not {kind}", "notImplemented")
@@ -50,7 +58,10 @@ class Loads:
             size = sum(path.stat().st_size for path in files)
             source, rejected = stack.enter_context(self._source(kind, files, declared or known, config))
             with telling("invalid"):
-                rows = write(self._warehouse, name, source, how, declared)
+                if partition and exists:
+                    rows = write_partition(self._warehouse, name, partition, source, how, declared)
+                else:
+                    rows = write(self._warehouse, name, source, how, declared)
         return {"inputFiles": str(len(files)), "inputFileBytes": str(size), "outputRows": str(rows),
                 "outputBytes": str(self._warehouse.size_of(name)), "badRecords": str(rejected)}  # fmt: skip
 

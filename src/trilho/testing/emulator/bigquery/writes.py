@@ -61,6 +61,38 @@ def write(warehouse: Warehouse, name: TableName, source: str, how: Disposition, 
         return _replace(warehouse, name, source, how, declared)
 
 
+def split_partition(name: TableName) -> tuple[TableName, str]:
+    """Give a table, and the day of its partition where the name has one: `t$20260131`.
+
+    >>> from trilho.testing.emulator.bigquery.naming import DatasetName
+    >>> split_partition(TableName(DatasetName("p", "d"), "t$20260131"))[1]
+    '2026-01-31'
+    """
+    table, mark, day = name.table.partition("$")
+    if mark and not re.fullmatch(r"\d{8}", day):
+        raise invalid(f"Invalid partition: trilho emulate knows those of days, as {table}$20260131, not ${day}")
+    return TableName(name.dataset, table), f"{day[:4]}-{day[4:6]}-{day[6:]}" if mark else ""
+
+
+def write_partition(
+    warehouse: Warehouse, name: TableName, day: str, source: str, how: Disposition, declared: list[Field]
+) -> int:
+    """Write the rows of a query into one day of a table that is partitioned by a column, all or none."""
+    column = (warehouse.table(name).get("timePartitioning") or {}).get("field")
+    if not column:
+        raise invalid(f"Table {name} is not partitioned by a column: there is no partition of {day}")
+    with warehouse.whole():
+        there = f"CAST({quoted(column)} AS DATE) IS DISTINCT FROM DATE '{day}'"
+        if warehouse.one(f"SELECT count(*) FROM ({source}) WHERE {there}"):  # noqa: S608
+            raise invalid(f"Some rows belong to different partitions rather than destination partition {day}")
+        held = warehouse.one(f"SELECT count(*) FROM {name.sql} WHERE NOT ({there})")  # noqa: S608
+        if how.write == "WRITE_EMPTY" and held:
+            raise duplicate(name)
+        if how.write.startswith("WRITE_TRUNCATE"):
+            warehouse.run(f"DELETE FROM {name.sql} WHERE NOT ({there})")  # noqa: S608
+        return _append(warehouse, name, source, how, declared)
+
+
 def _replace(warehouse: Warehouse, name: TableName, source: str, how: Disposition, declared: list[Field]) -> int:
     if not declared:
         warehouse.run(f"CREATE OR REPLACE TABLE {name.sql} AS {source}")
