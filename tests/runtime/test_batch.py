@@ -122,3 +122,30 @@ def test_a_caller_that_left_and_a_turn_that_failed_leave_the_next_ones_alone() -
         assert await inline.do(Job("next")) == "next"
 
     asyncio.run(run())
+
+
+def test_a_turn_waits_a_few_rounds_for_requests_that_are_on_their_way() -> None:
+    async def turns(coming: list[int], late: int) -> tuple[list[list[str]], int]:
+        done: list[list[str]] = []
+        aside = 0
+
+        def step_aside() -> None:
+            nonlocal aside
+            aside += 1
+            if aside == late:
+                coming.clear()
+                asyncio.get_running_loop().call_soon(lambda: asked.append(inline.do(Job("late"))))
+
+        def work(jobs: Sequence[Job]) -> list[str | Exception]:
+            done.append([job.name for job in jobs])
+            return [job.name for job in jobs]
+
+        inline: Inline[Job, str] = Inline(work, 10, coming=lambda: len(coming), step_aside=step_aside)
+        asked = [inline.do(Job("first"))]
+        while not all(one.done() for one in asked):
+            await asyncio.sleep(0)
+        return done, aside
+
+    assert asyncio.run(turns([], 1)) == ([["first", "late"]], 1)
+    assert asyncio.run(turns([1], 3)) == ([["first", "late"]], 3)
+    assert asyncio.run(turns([1], 99)) == ([["first"]], 3)

@@ -213,7 +213,7 @@ class TestEnvironment:
 
     def test_vertex_ai_says_where(self, monkeypatch: pytest.MonkeyPatch) -> None:
         told = self.told(monkeypatch, [], AIP_HTTP_PORT="8085", AIP_STORAGE_URI="gs://b/m")
-        assert told == ["--host", "0.0.0.0", "--port", "8085", "--notes", "json", "gs://b/m"]
+        assert told == ["--host", "0.0.0.0", "--port", "8085", "--open", "--notes", "json", "gs://b/m"]
 
     def test_a_package_of_the_image_is_the_last_choice(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(container, "DEFAULTS", (str(tmp_path / "none"), str(tmp_path)))

@@ -11,6 +11,7 @@ import pytest
 
 from trilho_runtime.decision import DecisionError, Following, compare, load_decision, write_decision
 from trilho_runtime.function import StepError
+from trilho_runtime.rules import FollowedRules
 
 
 def project(folder: Path, limit: float = 0.5, rule: str = "") -> Path:
@@ -153,3 +154,90 @@ def test_a_comparison_counts_what_would_be_decided_otherwise(tmp_path: Path) -> 
     command = [sys.executable, "-m", "trilho_runtime.decision", "compare", str(old), str(new)]
     done = subprocess.run(command, input=told, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["changed"] == 2
+
+
+def test_what_a_rule_changes_of_its_row_stays_its_own(tmp_path: Path) -> None:
+    rule = "def decide(score, row):\n    row['x'] = 9\n    score['a'] = 9\n    return row['x'] + score['a']\n"
+    found, row, score = load_decision(packed(tmp_path, rule=rule)), {"x": 1}, {"a": 0.5}
+    assert found.decide(score, row) == 18
+    assert (row, score) == ({"x": 1}, {"a": 0.5})
+
+
+@pytest.mark.parametrize(("rule", "message"), [("2**63", "more than 64 bits"), ("'\\ud800'", "half a character")])
+def test_an_answer_that_json_cannot_carry_is_no_decision(tmp_path: Path, rule: str, message: str) -> None:
+    found = load_decision(packed(tmp_path, rule=f"def decide(score):\n    return {rule} if score else 2**63 - 1\n"))
+    decided, failed, why = found.decide_all([1.0, 0.0], [{}, {}])
+    assert (decided, failed) == ([None, 2**63 - 1], 1)
+    assert message in why
+
+
+def test_a_rule_that_ends_its_process_is_undecided(tmp_path: Path) -> None:
+    found = load_decision(packed(tmp_path, rule="def decide(score):\n    raise SystemExit(3)\n"))
+    assert found.decide_all([0.5], [{}]) == ([None], 1, "SystemExit: 3")
+
+
+def test_dataclasses_and_enums_of_the_rule_work_apart(tmp_path: Path) -> None:
+    rule = """from __future__ import annotations
+from dataclasses import dataclass
+from enum import Enum
+
+class Act(Enum):
+    CALL = "call"
+
+@dataclass(frozen=True)
+class Limit:
+    value: float
+    act: Act = Act.CALL
+
+def decide(score):
+    return Limit(0.5).act.value if score > Limit(0.5).value else None
+"""
+    found = load_decision(packed(tmp_path, rule=rule))
+    assert [found.decide(0.6, {}), found.decide(0.4, {})] == ["call", None]
+
+
+@pytest.mark.parametrize("told", ["[]", "{", '{"schema": 2, "version": 1, "folder": "x"}', '{"schema": 1}', "null"])
+def test_a_file_that_says_nothing_leaves_the_decision_before(tmp_path: Path, told: str) -> None:
+    file = tmp_path / "holds.json"
+    file.write_text(json.dumps({"schema": 1, "version": 4, "folder": str(packed(tmp_path))}))
+    following = Following(file)
+    following.look()
+    file.write_text(told)
+    following.look()
+    assert following.version == 4
+    assert str(file) in following.problem
+
+
+def test_what_could_not_be_loaded_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 1.0, 6.0, 6.0])
+    monkeypatch.setattr("trilho_runtime.rules.time.monotonic", lambda: next(moments))
+    file = tmp_path / "holds.json"
+    file.write_text(json.dumps({"schema": 1, "version": 1, "folder": str(tmp_path / "decision")}))
+    rules = FollowedRules(file)
+    rules.look()
+    assert (rules.current, rules.due()) == (None, False)
+    packed(tmp_path)
+    assert rules.due()
+    rules.look()
+    assert rules.current is not None
+    assert (rules.current[0], rules.problem) == (1, "")
+
+
+def run(verb: str, *arguments: object, told: object = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trilho_runtime.decision", verb, *map(str, arguments)]
+    given = json.dumps(told) if told is not None else ""
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+def test_a_check_decides_the_extremes_and_names_the_score_that_fails(tmp_path: Path) -> None:
+    good = run("check", packed(tmp_path, "good", rule="print('noise')\ndef decide(score):\n    return score >= 0.5\n"))
+    assert json.loads(good.stdout)["decided"] == [False, True, True]
+    bad = run("check", packed(tmp_path, "bad", rule="def decide(score):\n    return 1 / score > 1\n"))
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr == "shop.decide:decide fails on the score 0.0: ZeroDivisionError: float division by zero\n"
+    broken = run("check", packed(tmp_path, "broken", rule="import nowhere\ndef decide(score):\n    return 1\n"))
+    assert "ModuleNotFoundError" in broken.stderr
+    rows = packed(tmp_path, "rows", rule="def decide(score, row):\n    return row['vip']\n")
+    assert json.loads(run("check", rows).stdout)["decided"] == []
+    told = run("check", rows, told={"scores": [{"a": 1.0}], "rows": [{"vip": "yes"}]})
+    assert json.loads(told.stdout)["decided"] == ["yes"]

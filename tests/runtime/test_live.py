@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilho_runtime import live as live_module
+from trilho_runtime.bins import place_numbers
 from trilho_runtime.live import LiveProfile, live_reference
 from trilho_runtime.profile import PREDICTION, Reference, add
 
@@ -177,3 +178,23 @@ def test_predictions_get_the_bins_that_the_watcher_gives_them() -> None:
     np.testing.assert_array_equal(found.features[-1].edges, fitted.features[0].edges)
     assert live_reference(REFERENCE.to_json().encode(), held).to_json() == REFERENCE.to_json()
     assert len(live_reference(own.to_json().encode(), None).features) == 3
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(st.floats(allow_infinity=True, allow_nan=True) | st.integers(-3, 3).map(float), max_size=40),
+    st.lists(st.integers(-3, 3).map(float) | st.floats(-1e6, 1e6), min_size=2, max_size=8),
+)
+def test_numbers_are_counted_in_the_bins_that_they_are_placed_in(values: list[float], ends: list[float]) -> None:
+    numbers, edges = np.array(values, np.float64), np.array(sorted(ends))
+    placed = np.bincount(place_numbers(numbers, edges), minlength=len(edges) + 2)
+    assert live_module.count_numbers(numbers, edges).tolist() == placed.tolist()
+
+
+def test_what_is_no_text_in_a_category_counts_as_the_reference_counts_it() -> None:
+    column = np.array(["red", True, 1, 2.0, None, float("nan"), "blue"], object)
+    profile = live()
+    profile.add({"x": np.zeros(7), "color": column}, np.zeros(7))
+    assert (
+        profile.to_json()["counts"]["color"] == REFERENCE.profile({"x": np.zeros(7), "color": column})["color"].tolist()
+    )

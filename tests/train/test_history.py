@@ -252,7 +252,7 @@ def test_what_a_row_alone_would_not_get_is_refused(
         ("rows = 8\n", "rows = -1\n", "history.rows is -1"),
         ('["loja"]', '["dia"]', "history.entity names ['dia'], the model's time or target"),
         ("[train]", "[serve]\nbatch_only = true\n[train]", "serve.batch_only is true; allowed: one of them"),
-        ("rows = 8\n", "rows = 8\nentities = 1\n", "unknown key history.entities; allowed: entity, rows"),
+        ("rows = 8\n", "rows = 8\nentities = 1\n", "unknown key history.entities; allowed: entity, rows, source"),
     ],
 )
 def test_a_history_that_cannot_be_is_answered_in_two_lines(tmp_path: Path, old: str, new: str, fact: str) -> None:

@@ -7,10 +7,11 @@ holds and follows a change within a second, without loading its model again.
     decide(score)         one row's value or probability; of more than two classes {label: probability}
     decide(score, row)    the same, and the row's raw fields
 
-It answers true or false, a number, a text, or None for "no decision".
+It answers true or false, a number, a text, or None for "no decision". The row is the same online and in a batch: every
+field of the model's signature, None where it was not given, times in one spelling.
 
-    python -m trilho_runtime.decision check FOLDER
-    python -m trilho_runtime.decision compare OLD NEW < SCORES
+    python -m trilho_runtime.decision check FOLDER < SCORES
+    python -m trilho_runtime.decision compare [OLD] NEW < SCORES
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import hashlib
 import json
 import shutil
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,10 @@ SCHEMA = 1
 MANIFEST = "decision.json"
 CODE = "code"
 LARGEST_DATA = 5_000_000  # bytes of data files beside the rule's code
+LARGEST_NUMBER = 2**63  # JSON as it is written here holds no larger integer
+TRIED = (0.0, 0.5, 1.0)
+MOST_COUNTED = 20  # different decisions that a comparison lists
+PACKAGE = "package"  # the version of a decision that came with its model
 
 Answer = bool | int | float | str | None
 
@@ -52,27 +58,44 @@ class Decision:
     _function: Callable[..., Any]
     _takes_row: bool
 
+    @property
+    def takes_row(self) -> bool:
+        """Say whether the rule looks at the row besides the score."""
+        return self._takes_row
+
     def decide(self, score: Any, row: Mapping[str, Any]) -> Answer:
-        """Decide one row. Raises whatever the rule raises, and TypeError for an answer that JSON has no value for."""
-        found = self._function(score, row) if self._takes_row else self._function(score)
-        found = found.item() if hasattr(found, "item") else found
-        if found is not None and type(found) not in (bool, int, float, str):
-            raise TypeError(
-                f"{self.reference} answered a {type(found).__name__}; allowed: true or false, a number, a text"
-            )
-        return found  # type: ignore[no-any-return]
+        """Decide one row. Raises whatever the rule raises, and TypeError for an answer that JSON has no value for.
+
+        The rule is given copies: what it changes of a row is not what is logged.
+        """
+        given = dict(score) if isinstance(score, Mapping) else score
+        found = self._function(given, dict(row)) if self._takes_row else self._function(given)
+        return _checked(found.item() if hasattr(found, "item") else found, self.reference)
 
     def decide_all(self, scores: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> tuple[list[Answer], int, str]:
         """Decide rows; a row on which the rule fails has no decision. Gives also how many failed, and how the last."""
         found: list[Answer] = []
         failed, why = 0, ""
-        for score, row in zip(scores, rows, strict=True):
+        for place, score in enumerate(scores):
             try:
-                found.append(self.decide(score, row))
-            except Exception as error:  # noqa: BLE001  the project's own code: the score stands whatever it does
+                found.append(self.decide(score, rows[place] if self._takes_row else {}))
+            except (Exception, SystemExit) as error:  # noqa: BLE001  the project's code: the score stands all the same
                 failed, why = failed + 1, f"{type(error).__name__}: {error}"
                 found.append(None)
         return found, failed, why
+
+
+def _checked(found: Any, reference: str) -> Answer:
+    """Give an answer that JSON can carry. Raises TypeError for any other."""
+    if found is None or type(found) in (bool, float):
+        return found  # type: ignore[no-any-return]
+    if type(found) is int and -LARGEST_NUMBER <= found < LARGEST_NUMBER:
+        return found
+    if type(found) is str and not any("\ud800" <= c <= "\udfff" for c in found):
+        return found
+    kind = type(found).__name__
+    said = {"int": "an integer of more than 64 bits", "str": "half a character"}.get(kind, f"a {kind}")
+    raise TypeError(f"{reference} answered {said}; allowed: true or false, a number, a text")
 
 
 def write_decision(source: Path, reference: str, out: Path) -> str:
@@ -113,13 +136,33 @@ def load_decision(folder: Path) -> Decision:
         raise DecisionError(f"{folder / MANIFEST}: {type(error).__name__}: {error}") from None
     _check(folder / CODE, listed)
     try:
-        module, _, name = reference.partition(":")
-        file = module_file(folder / CODE, module)
-        count = _arguments(file, name, reference) if file is not None else 1
-        function = Isolated((folder / CODE).resolve()).function(reference)
+        count, function = _function(folder / CODE, reference)
     except (Exception, SystemExit) as error:
         raise DecisionError(f"{folder}: {reference} cannot be loaded: {type(error).__name__}: {error}") from error
     return Decision(reference, hashlib.sha256(text).hexdigest(), function, count == 2)
+
+
+def packaged_decision(folder: Path, manifest: Mapping[str, Any]) -> Decision | None:
+    """Give the decision that a model's package carries, imported apart; None where it has none. Raises DecisionError.
+
+    The package's files were checked against its manifest when it was opened.
+    """
+    told = manifest.get("decision")
+    if not told:
+        return None
+    reference = str(told["reference"])
+    try:
+        count, function = _function(folder / CODE, reference)
+    except (Exception, SystemExit) as error:
+        raise DecisionError(f"{folder}: {reference} cannot be loaded: {type(error).__name__}: {error}") from error
+    return Decision(reference, str(told["digest"]), function, count == 2)
+
+
+def _function(code: Path, reference: str) -> tuple[int, Callable[..., Any]]:
+    module, _, name = reference.partition(":")
+    file = module_file(code, module)
+    count = _arguments(file, name, reference) if file is not None else 1
+    return count, Isolated(code.resolve()).function(reference)
 
 
 def _check(code: Path, listed: Mapping[str, str]) -> None:
@@ -167,26 +210,46 @@ class Following:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
-        self.version: int | None = None
-        self.decision: Decision | None = None
+        self._lock = threading.Lock()
+        self.held: tuple[int, Decision] | None = None
         self.problem = ""
+
+    @property
+    def version(self) -> int | None:
+        """Give the version that holds."""
+        return None if self.held is None else self.held[0]
+
+    @property
+    def decision(self) -> Decision | None:
+        """Give the decision that holds."""
+        return None if self.held is None else self.held[1]
 
     def changed(self) -> bool:
         """Say whether the file is another one than was last read: cheap enough to be asked often."""
         return self._state() != self._seen
 
     def look(self) -> None:
-        """Read the file, and load the decision that it names."""
-        self._seen = self._state()
+        """Read the file, and load the decision that it names; one that cannot be loaded leaves the one before in place.
+
+        What is wrong then is the `problem`. Version and rule change together: a reader takes `held` once.
+        """
+        with self._lock:
+            self._seen = self._state()
+            try:
+                self.held, self.problem = self._read(), ""
+            except (OSError, ValueError, KeyError, TypeError, DecisionError) as error:
+                said = str(error) if isinstance(error, DecisionError) else f"{type(error).__name__}: {error}"
+                self.problem = f"{self._path}: {said}"
+
+    def _read(self) -> tuple[int, Decision] | None:
         try:
             told = json.loads(self._path.read_bytes())
-            found = load_decision(Path(told["folder"]))
         except FileNotFoundError:
-            self.version, self.decision, self.problem = None, None, ""
-        except (OSError, ValueError, KeyError, TypeError, DecisionError) as error:
-            self.problem = f"{self._path}: {error}"
-        else:
-            self.version, self.decision, self.problem = int(told["version"]), found, ""
+            return None
+        if told["schema"] != SCHEMA:
+            raise DecisionError(f"schema {told['schema']!r}; this trilho-runtime reads {SCHEMA}")
+        version, found = int(told["version"]), load_decision(Path(told["folder"]))
+        return version, found
 
     def _state(self) -> tuple[int, int, int]:
         try:
@@ -205,22 +268,44 @@ class Comparison:
     before: Mapping[str, int]
     after: Mapping[str, int]
     failed: int
+    why: str = ""
 
 
 def compare(
     old: Decision | None, new: Decision, scores: Sequence[Any], rows: Sequence[Mapping[str, Any]]
 ) -> Comparison:
     """Decide the same rows by two decisions, and count where they differ; without an old one every row is new."""
-    after, failed, _ = new.decide_all(scores, rows)
+    after, failed, why = new.decide_all(scores, rows)
     before = old.decide_all(scores, rows)[0] if old is not None else [None] * len(after)
-    changed = sum(type(a) is not type(b) or a != b for a, b in zip(after, before, strict=True))
+    changed = sum(not _equal(a, b) for a, b in zip(after, before, strict=True))
     counts = (Counter(json.dumps(value) for value in values) for values in (before, after))
-    told = [dict(count.most_common(20)) for count in counts]
-    return Comparison(len(after), changed, told[0], told[1], failed)
+    told = [dict(count.most_common(MOST_COUNTED)) for count in counts]
+    return Comparison(len(after), changed, told[0], told[1], failed, why)
+
+
+def _equal(one: Answer, other: Answer) -> bool:
+    if isinstance(one, float) and isinstance(other, float) and one != one:
+        return other != other
+    return type(one) is type(other) and one == other
+
+
+def check(decision: Decision, scores: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    """Have a decision decide scores that it must be able to. Raises DecisionError for the first that it fails on."""
+    found = []
+    for place, score in enumerate(scores):
+        try:
+            found.append(decision.decide(score, rows[place] if place < len(rows) else {}))
+        except (Exception, SystemExit) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise DecisionError(f"{decision.reference} fails on the score {json.dumps(score)}: {said}") from error
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a decision, or compare two on scores given as {"scores": [...], "rows": [...]}."""
+    """Check a decision on scores, or compare two on them; they are read as {"scores": [...], "rows": [...]}.
+
+    Without any given, a check tries 0, 0.5 and 1; a rule that looks at rows is tried on rows alone.
+    """
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m trilho_runtime.decision", description=main.__doc__)
@@ -228,18 +313,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", type=Path, nargs="+")
     given = parser.parse_args(arguments)
     try:
-        found = [load_decision(folder) for folder in given.folders]
+        text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+        out, sys.stdout = sys.stdout, sys.stderr  # what the rule prints is no answer of ours
+        try:
+            told = _ran(given.verb, [load_decision(folder) for folder in given.folders], json.loads(text or "{}"))
+        finally:
+            sys.stdout = out
     except DecisionError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    if given.verb == "check":
-        sys.stdout.write(f"{found[-1].reference} is what its manifest says\n")
-        return 0
-    told = json.load(sys.stdin)
-    rows = told.get("rows") or [{}] * len(told["scores"])
-    result = compare(found[0] if len(found) > 1 else None, found[-1], told["scores"], rows)
-    json.dump(vars(result), sys.stdout)
+    json.dump(told, sys.stdout)
+    sys.stdout.write("\n")
     return 0
+
+
+def _ran(verb: str, found: Sequence[Decision], told: Mapping[str, Any]) -> dict[str, Any]:
+    rule, rows = found[-1], told.get("rows")
+    if verb == "compare":
+        scores = told["scores"]
+        result = compare(found[0] if len(found) > 1 else None, rule, scores, rows or [{}] * len(scores))
+        return dict(vars(result))
+    scores = [] if rule.takes_row and not rows else told.get("scores", TRIED)
+    decided = check(rule, scores, rows or [])
+    return {"reference": rule.reference, "digest": rule.digest, "decided": decided, "takes_row": rule.takes_row}
 
 
 if __name__ == "__main__":

@@ -128,6 +128,11 @@ class History:
         """Give the time of the newest row kept, ISO 8601."""
         return self.columns[self.time].max().item().isoformat() if len(self.values) else None
 
+    def newest(self, key: Key) -> Any:
+        """Give the time of an entity's newest row kept; None for an entity that is not known."""
+        start, stop = self._places.get(key, (0, 0))
+        return self.columns[self.time][stop - 1] if stop > start else None
+
     def find(self, columns: Columns) -> list[Past]:
         """Find the past of each row: its entity's newest `rows` rows that are strictly earlier than it."""
         moments = columns[self.time]

@@ -9,6 +9,7 @@ is imported as always.
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -69,12 +70,12 @@ class Isolated:
         if package:
             told["__path__"] = [str(place if place.is_dir() else place.parent)]
         vars(module).update(told)
-        self._modules[name] = module
+        self._modules[name] = sys.modules[module.__name__] = module  # dataclasses look their module up there
         if place.is_file():
             try:
                 exec(compile(place.read_bytes(), str(place), "exec"), vars(module))  # noqa: S102  importing is this
             except BaseException:
-                del self._modules[name]
+                del self._modules[name], sys.modules[module.__name__]
                 raise
         return module
 

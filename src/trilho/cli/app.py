@@ -21,10 +21,12 @@ from trilho.cli import (
     alerts,
     config,
     data,
+    decisions,
     demo,
     doctor,
     emulate,
     gc,
+    history,
     incidents,
     init,
     journal,
@@ -46,9 +48,9 @@ from trilho.cli import (
 from trilho.errors import TrilhoError
 
 ORDER = (
-    "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "release", "rollout",
-    "rollback", "approve", "serve", "score", "labels", "watch", "incidents", "alerts", "retrain", "up", "report",
-    "journal", "config", "emulate", "gc",
+    "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "decisions", "release",
+    "rollout", "rollback", "approve", "serve", "score", "labels", "history", "watch", "incidents", "alerts", "retrain",
+    "up", "report", "journal", "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -86,8 +88,8 @@ def alone(
 
 
 for module in (
-    demo, init, adopt, doctor, upgrade, train, pipeline, models, release, serve, score, labels, watch, retrain,
-    incidents, runs, data, journal, report, config, alerts, emulate, gc,
+    demo, init, adopt, doctor, upgrade, train, pipeline, models, decisions, release, serve, score, labels, history,
+    watch, retrain, incidents, runs, data, journal, report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from trilho.core.projection import ModelState
@@ -36,6 +37,7 @@ def lineage(state: ModelState, version: int) -> dict[str, Any]:
             "seconds": run.seconds if run else None,
         },
         "gate": _gate(state, version),
+        "certificate": asdict(of.certified) if of.certified is not None else None,
         "approved_by": of.approved_by,
         "pinned": of.pinned,
         "rollouts": [
@@ -70,6 +72,8 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         ("commit", (found["commit"] or "not in a repository")[:12 if found["commit"] else None]),
         ("package", found["package"][:12]),
         ("gate", f"{gate['verdict']}: {gate['evidence'].get('reason', '')}" if gate else "not judged"),
+        *(("", f"{mark(x)} {x['name']}: {x['note']}") for x in (gate["evidence"].get("checks", []) if gate else [])),
+        *_certificate(found["certificate"]),
         ("approved by", found["approved_by"]),
         ("pinned", found["pinned"]),
         *(("rollout", f"{moment(x['started'])} by {x['actor']}: {x['outcome']}. {x['note'] or x['why']}".strip())
@@ -77,6 +81,39 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         ("first served", moment(found["first_served"]) if found["first_served"] else None),
         ("incidents", ", ".join(found["incidents"])),
     ]  # fmt: skip
+
+
+def mark(check: Mapping[str, Any]) -> str:
+    """Give the word that a check begins with; one that was judged before checks had a verdict has its `ok`.
+
+    >>> mark({"ok": True, "verdict": "not enough data"}), mark({"ok": False})
+    ('not enough data', 'fail')
+    """
+    return str(check.get("verdict") or ("pass" if check.get("ok") else "fail"))
+
+
+def _certificate(found: Mapping[str, Any] | None) -> list[tuple[str, str | None]]:
+    if found is None:
+        return [("server", "not tried yet: trilho release starts and asks it before any traffic")]
+    figures, machine = found["figures"], found["machine"]
+    load = ", ".join(f"{x:g}" for x in machine.get("load", [])[:1])
+    on = f"on {count(int(machine.get('cores') or 1), 'core')}" + (f" at a load of {load}" if load else "")
+    return [
+        ("server", f"{found['verdict']}: {found['reason']}; {moment(found['made'])} {on}"),
+        *(("", f"{mark(x)} {x['name']}: {x['note']}") for x in found["checks"]),
+        *(("", said) for said in (_server_figures(figures),) if said),
+    ]
+
+
+def _server_figures(figures: Mapping[str, Any]) -> str:
+    alone, most = figures.get("alone") or {}, figures.get("most") or {}
+    parts = [
+        f"ready after {figures['start_seconds']:.1f} s" if figures.get("start_seconds") else "",
+        f"{alone['p50_ms']:.3g} ms a row, 99 in 100 within {alone['p99_ms']:.3g} ms" if alone.get("p99_ms") else "",
+        f"at most {most['rows_per_second']:.4g} rows/s by {most['callers']} callers" if most else "",
+        f"{figures['memory_bytes'] / 1e6:.0f} MB" if figures.get("memory_bytes") else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _data(data: Mapping[str, Any]) -> str:

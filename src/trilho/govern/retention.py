@@ -56,6 +56,7 @@ def live_digests(
             run.dataset for run in model.runs.values() if run.id in live and run.dataset
         }
         keep |= {version.package for version in live_versions(model)}
+        keep |= {decision.artifact for decision in model.decisions.values()}  # a few files each: any may hold again
         keep |= {digest for dataset in datasets for digest in (dataset, *files_of(dataset))}
         runs |= live
     for cache in caches:

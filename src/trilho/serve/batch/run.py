@@ -76,8 +76,12 @@ class Batch:
     contract: Contract
     time: str | None = None
     only_date: bool = False
+    zone: str = "UTC"
+    """Whose dates the dates are."""
     key: Sequence[str] = ()
     decision: Rule | None = None
+    past: str = ""
+    """How far the past of a model of lags is known."""
     again: bool = False
     part_rows: int = PART_ROWS
     progress: Progress | None = None
@@ -95,6 +99,7 @@ class Outcome:
     path: str = ""
     why: str = ""
     profile: dict[int, dict[str, list[int]]] = field(default_factory=dict)
+    watched: int | None = None  # rows that are new to the watcher; None where it was not told
 
 
 def score(table: ScoreTable, batch: Batch) -> Outcome:
@@ -109,7 +114,7 @@ def score(table: ScoreTable, batch: Batch) -> Outcome:
     try:
         with _writing(table), open_database(frozen) as connection:
             only = (batch.time, batch.date) if batch.only_date and batch.time else None
-            outcome.rows = freeze(connection, batch.files, batch.fields, only)
+            outcome.rows = freeze(connection, batch.files, batch.fields, only, batch.zone)
             if not outcome.rows:
                 told = extent(connection, batch.files, only[0]) if only else "it is empty"
                 raise DataError(f"the table has no rows of {date}: {told}", hint="--at names another date")
@@ -186,8 +191,6 @@ def _score_with(
         seconds=round(time.monotonic() - started, 3),
         files=sorted(path.name for path in draft.glob("*.parquet")),
     )
-    for told_file in draft.glob("*.told"):
-        told_file.unlink()
     table.keep(model.version, outcome.date, draft, scored)
     outcome.scored[model.version], outcome.profile[model.version] = scored, profile
 
@@ -195,7 +198,7 @@ def _score_with(
 def _fingerprint(rows: str, model: Model, batch: Batch) -> str:
     decision = _manifest(batch.decision.folder / "decision.json") if batch.decision else None
     package = model.digest or _manifest(model.package / "manifest.json")
-    made_of = [SCHEMA, rows, package, decision, batch.part_rows, list(batch.key)]
+    made_of = [SCHEMA, rows, package, decision, batch.part_rows, list(batch.key), *([batch.past] if batch.past else [])]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
 
 

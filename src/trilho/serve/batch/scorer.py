@@ -23,10 +23,13 @@ class ScorerError(TrilhoError):
 class Scorer:
     """A model in a process of its own; it ends with this one, however that ends."""
 
-    def __init__(self, python: Path, package: Path, digest: str | None, decision: Path | None) -> None:
+    def __init__(
+        self, python: Path, package: Path, digest: str | None, decision: Path | None, history: Path | None = None
+    ) -> None:
         command = [str(python), "-m", "trilho_runtime.scorer", str(package.resolve())]
         command += ["--digest", digest] if digest else []
         command += ["--decision", str(decision.resolve())] if decision else []
+        command += ["--history", str(history.resolve())] if history else []
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
             command,
