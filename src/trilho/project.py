@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from trilho.core import records as r
 from trilho.core.ports import Conflict
 from trilho.core.projection import ModelState, Version
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
-from trilho.errors import ConfigError, DataError, NotYet, Refused, TrilhoError, UsageError
+from trilho.errors import ConfigError, DataError, NotYet, Refused, UsageError
 from trilho.pipeline.keeping.runs import is_elsewhere, new_run_id
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from trilho.serve.segments import LocalPredictionLog
     from trilho.train.run import TrainContext, TrainResult
 
-log = logging.getLogger("trilho")
 OnTask = Callable[[r.TaskResult], None]
 Say = Callable[[str], None]
 SERVES: tuple[r.Verdict, dict[str, Any]] = ("pass", {"reason": "nothing changed: this version serves already"})
@@ -203,7 +201,10 @@ class Project:
         """Give a training what it needs of this project; `champion` is the version that it is to beat."""
         from trilho.train.run import TrainContext
 
-        self._check_decision()
+        if self.settings.steps.decide is not None:
+            from trilho.release.with_model import try_decision
+
+            try_decision(self.decision_code, self.state())
         state, (commit, commit_time) = self.state(), self.commit()
         running = [run.id for run in state.runs.values() if run.state == "running"]
         return TrainContext(
@@ -257,7 +258,7 @@ class Project:
             from trilho.release.certified import with_certificate
 
             verdict, evidence = with_certificate(verdict, evidence, certificate)
-        decision = self._decision_of(result.package)
+        decision = self._pack_decision(result.package)
         while True:
             head, versions = self.journal.head().seq, self.state().versions
             known = next((v.number for v in versions.values() if v.package == result.package), None)
@@ -302,61 +303,26 @@ class Project:
             )
         return Code(reference, self.folder, self.source, self.python, self.store)
 
-    def _check_decision(self) -> None:
-        """Try the project's decision before a training takes its time; one that was packed before was tried then."""
-        from trilho.release.decision_code import Scores
-        from trilho.release.decisions import of_artifact
+    def _pack_decision(self, package: str) -> str | None:
+        from trilho.release.with_model import pack_decision
 
-        if self.settings.steps.decide is not None:
-            artifact = self.decision_code.pack()
-            if of_artifact(self.state(), artifact) is None:
-                self.decision_code.check(artifact, Scores())
-
-    def _decision_of(self, package: str) -> str | None:
-        """Pack the project's decision and try it on the model's rows; one that fails is left out, which is said."""
-        from trilho.release.decision_code import tried_scores
-        from trilho.release.decisions import of_artifact
-
-        if self.settings.steps.decide is None:
-            return None
-        try:
-            artifact = self.decision_code.pack()
-            if of_artifact(self.state(), artifact) is None:
-                self.decision_code.check(artifact, tried_scores(self.store.path(package)))
-        except TrilhoError as error:
-            log.error("%s: its decision is not packed: %s", self.name, error)
-            return None
-        return artifact
+        decides = self.settings.steps.decide is not None
+        return pack_decision(self.decision_code, self.state(), self.store.path(package)) if decides else None
 
     def _decided(self, artifact: str | None, result: TrainResult) -> list[r.Payload]:
         from trilho.release.decisions import packaged
 
-        if artifact is None:
-            return []
-        commit = (result.commit, result.commit_time)
-        return packaged(self.state(), artifact, str(self.settings.steps.decide), commit, result.run)
+        commit, reference = (result.commit, result.commit_time), str(self.settings.steps.decide)
+        return packaged(self.state(), artifact, reference, commit, result.run) if artifact is not None else []
 
     def _first_decision(self, version: Version) -> tuple[list[r.Payload], list[str]]:
-        """Give the release of a decision together with a model's, while none holds and the project names one."""
-        from trilho.release import decisions
-        from trilho.release.decision_code import tried_scores
+        from trilho.release.with_model import first_decision
 
-        state, reference = self.state(), self.settings.steps.decide
-        if reference is None or state.decision is not None:
+        state = self.state()
+        if self.settings.steps.decide is None or state.decision is not None:
             return [], []
-        made: list[r.Payload] = []
-        if not state.decisions:
-            artifact = self.decision_code.pack()
-            self.decision_code.check(artifact, tried_scores(self.package(version.number)))
-            made = decisions.packaged(state, artifact, reference, self.commit())
-        number = max(state.decisions, default=1)
-        if self.settings.gate.approval and made:
-            raise NotYet(f"the decision of {self.name} waits for approval", hint="trilho decisions pack")
-        if self.settings.gate.approval and state.decisions[number].run != version.run:
-            decisions.require_approval(state, state.decisions[number])
-        why = f"the first, with version {version.number}"
-        released = r.DecisionReleased(model=self.name, decision=number, replaced=None, why=why)
-        return [*made, released], [f"decision {number} ({reference}) decides on its scores"]
+        package, approval = self.package(version.number), self.settings.gate.approval
+        return first_decision(self.decision_code, state, version, package, self.commit, approval=approval)
 
     def _judge(
         self, result: TrainResult, predictions: Path, champion: Version | None

@@ -171,7 +171,7 @@ def test_the_report_is_written(trilho: Verb, made: Made, tmp_path: Path) -> None
     out = tmp_path / "handover.html"
     found = trilho("report", "--out", str(out), "--json").json
     assert found["models"][0]["name"] == "bikes"
-    assert found["head"].startswith("9:")
+    assert found["head"].startswith("10:")
     assert "bikes" in out.read_text()
 
 

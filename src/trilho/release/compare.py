@@ -91,7 +91,7 @@ def compare(challenger: Predictions, champion: Predictions, metric: str, confide
 def _compare(challenger: Predictions, champion: Predictions, metric: str, confidence: float, block: Ints) -> Comparison:
     count = int(block.max()) + 1
     weights = np.vstack([np.ones((1, count)), _draws(count)])  # the first row is the sample itself
-    first, second = (_metric_of(metric)(p.prediction, p.value, block, weights) for p in (challenger, champion))
+    first, second = (metric_of(metric)(p.prediction, p.value, block, weights) for p in (challenger, champion))
     sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
     gain = sign * (first - second)
     low, high = _bounds(gain[1:], confidence, count)
@@ -159,7 +159,8 @@ def t_quantile(probability: float, freedom: int) -> float:
 Resampled = Callable[[Floats, Floats, Ints, Floats], Floats]
 
 
-def _metric_of(metric: str) -> Resampled:
+def metric_of(metric: str) -> Resampled:
+    """Give the function that measures a metric once for each row of weights over blocks."""
     if metric == "roc_auc":
         return _area
     loss = LOSSES[metric]

@@ -107,6 +107,8 @@ class TrainResult:
     metrics: dict[str, float] = field(default_factory=dict)
     predictions: Path | None = None
     champion_predictions: Path | None = None
+    holdout: Path | None = None
+    """The held-out rows, where the gate slices them."""
     commit: str | None = None
     commit_time: str | None = None
     problem: TrilhoError | None = None
@@ -165,6 +167,12 @@ def finish(context: TrainContext, dataset: Dataset, result: RunResult, seconds: 
 
 def _plan(context: TrainContext) -> tuple[Contract, dict[str, Any]]:
     check_steps(context.settings, context.project, context.source)
+    if context.settings.gate.calibration is not None and context.settings.model.task != "classification":
+        raise ConfigError(
+            f"{context.project / FILE}: gate.calibration is set, and the task is {context.settings.model.task}; only "
+            "the probabilities of a classification can be calibrated",
+            hint="remove gate.calibration",
+        )
     contract = load_contract(context.project / context.settings.data.contract)
     document = compile_training(context.settings, contract, context.source, context.python, context.home, context.image)
     settle_runs(context.home, context.settings.model.name, context.running, context.record)
@@ -186,6 +194,8 @@ def check_steps(settings: Settings, project: Path, source: Path) -> None:
         if reference is None:
             continue
         found = look_for(source, reference, arguments)
+        if not found.found and key == "decide":  # the score alone, or the score and the row
+            found = with_row if (with_row := look_for(source, reference, 2)).found else found
         if not found.found:
             hint = f"did you mean {found.near!r}?" if found.near else f"correct steps.{key}, or write the function"
             raise ConfigError(f"{project / FILE}: steps.{key} is {reference!r}: {found.problem}", hint=hint)
@@ -227,22 +237,25 @@ def _read_data(context: TrainContext, contract: Contract) -> Dataset:
             served=context.served,
             contract=contract,
         )
-        _check_ignored(context, dataset)
+        _check_columns(context, dataset)
         return dataset
     finally:
         if context.served is not None:
             context.served.unlink(missing_ok=True)
 
 
-def _check_ignored(context: TrainContext, dataset: Dataset) -> None:
-    for column in context.settings.watch.ignore:
-        if column not in dataset.columns:
-            close = difflib.get_close_matches(column, dataset.columns, n=1)
-            raise ConfigError(
-                f"{context.project / FILE}: watch.ignore has {column!r}, and the data has no such column; it has: "
-                + ", ".join(dataset.columns),
-                hint=f"did you mean {close[0]!r}?" if close else "correct watch.ignore",
-            )
+def _check_columns(context: TrainContext, dataset: Dataset) -> None:
+    """Hold the settings that name columns against the data's."""
+    settings = context.settings
+    for key, named in (("watch.ignore", settings.watch.ignore), ("gate.slices", settings.gate.slices)):
+        for column in named:
+            if column not in dataset.columns:
+                close = difflib.get_close_matches(column, dataset.columns, n=1)
+                raise ConfigError(
+                    f"{context.project / FILE}: {key} has {column!r}, and the data has no such column; it has: "
+                    + ", ".join(dataset.columns),
+                    hint=f"did you mean {close[0]!r}?" if close else f"correct {key}",
+                )
 
 
 def _failed(context: TrainContext, problem: TrilhoError, seconds: float) -> TrainResult:
@@ -397,6 +410,7 @@ def _result(context: TrainContext, dataset: Dataset, result: RunResult, seconds:
         metrics=result.values.get("evaluate.metrics", {}),
         predictions=path("pair.challenger" if compared else "evaluate.predictions"),
         champion_predictions=path("pair.champion") if compared else None,
+        holdout=path("split.holdout") if succeeded and compared and context.settings.gate.slices else None,
         commit=context.commit,
         commit_time=context.commit_time,
         problem=result.error,
