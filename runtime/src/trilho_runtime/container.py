@@ -22,6 +22,7 @@ VALUES = {
     "TRILHO_MASK": "--mask",
     "TRILHO_TOPIC": "--topic",
     "TRILHO_DECISION": "--decision",
+    "TRILHO_HISTORY": "--history",
     "TRILHO_ENTRIES": "--entries",
     "TRILHO_EXTRA_FIELDS": "--extra-fields",
     "TRILHO_MAX_ROWS": "--max-rows",

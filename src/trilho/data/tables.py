@@ -154,11 +154,13 @@ def plain_type(type_: str) -> str:
 def as_type(expression: str, type_: str, cast: str = "CAST") -> str:
     """Give the SQL that reads a value as a column's type; a time with a zone, also in a text, is one in UTC.
 
+    A second cast would not do: DuckDB's CSV reader takes it for the type to read, and leaves the zone out.
+
     >>> as_type("t", "TIMESTAMP", "TRY_CAST")
-    'CAST(TRY_CAST(t AS TIMESTAMPTZ) AS TIMESTAMP)'
+    "(TRY_CAST(t AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
     """
-    if type_ == "TIMESTAMP":  # at once it would drop the zone
-        return f"CAST({cast}({expression} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    if type_ == "TIMESTAMP":
+        return f"({cast}({expression} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
     return f"{cast}({expression} AS {type_})"
 
 

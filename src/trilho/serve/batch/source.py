@@ -11,9 +11,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from datetime import date as Date  # noqa: N812  `date` is what everything here is about
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from trilho.data.tables import as_type, check_file, format_of, name, plain_type, scan, text, told_of
 from trilho.errors import DataError, UsageError
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARK = "{date}"
-MEMORY = "1GB"
-RUN_OUT_HINT = "--at names another date; the table is given by --from"
+MEMORY = "400MB"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def open_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def remove_database(path: Path) -> None:
     """Remove a database and what lies beside it."""
-    for left in path.parent.glob(f"{path.stem}.*"):
+    for left in (path, path.with_name(f"{path.name}.wal"), path.with_suffix(".tmp")):
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
@@ -90,28 +91,50 @@ def freeze(
     files: Sequence[Path],
     fields: Sequence[Field],
     only: tuple[str, Date] | None = None,
+    zone: str = "UTC",
 ) -> int:
     """Copy the files' rows into the table `t`, in their order, and give their number.
 
-    `only` names a column of times and the date whose rows are taken. Fields get the types that the model knows; other
-    columns stay as they are. Raises DataError in the file's own terms.
+    `only` names a column of times and the date whose rows are taken, a date of `zone`. Fields get the types that the
+    model knows; other columns stay as they are. Raises DataError in the file's own terms.
     """
     with told_of(files[0]):
         source = _scan(files, fields)
         types = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
     wanted = {field.name: field.type for field in fields}
     chosen = ", ".join(_typed(column, kind, wanted.get(column), files[0]) for column, kind in types.items())
-    where = f"WHERE CAST({name(only[0])} AS DATE) = DATE '{only[1].isoformat()}'" if only is not None else ""
+    where = f"WHERE {_on_date(*only, types.get(only[0], ''), zone)}" if only is not None else ""
     if only is not None and only[0] not in types:
         raise UsageError(
             f"--at with a table that has no column {only[0]}; it has {', '.join(types)}",
             hint=f'put "{MARK}" in the path of --from, or say --whole to score all of its rows',
         )
     with told_of(files[0]):
-        query = f"CREATE TABLE t AS SELECT * FROM (SELECT {chosen} FROM {source}) {where}"  # noqa: S608
+        query = f"CREATE TABLE t AS SELECT {chosen} FROM {source} {where}"  # noqa: S608
         connection.execute(query)
     found = connection.execute("SELECT count(*) FROM t").fetchone()
     return int(found[0]) if found else 0
+
+
+def bounds_of(date: Date, zone: str) -> tuple[datetime, datetime]:
+    """Give the moments, in UTC and without saying so, at which a date of a zone begins and ends.
+
+    >>> [str(moment) for moment in bounds_of(Date(2026, 1, 31), "America/Sao_Paulo")]
+    ['2026-01-31 03:00:00', '2026-02-01 03:00:00']
+    """
+    first, last = (
+        datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)) for day in (date, date + timedelta(days=1))
+    )
+    return first.astimezone(UTC).replace(tzinfo=None), last.astimezone(UTC).replace(tzinfo=None)
+
+
+def _on_date(column: str, date: Date, kind: str, zone: str) -> str:
+    """Give the SQL that holds for a row of a date. A column of dates has no zone: it is compared as it is."""
+    if kind == "DATE":
+        return f"{name(column)} = DATE '{date.isoformat()}'"
+    start, end = bounds_of(date, zone)
+    as_time = as_type(name(column), "TIMESTAMP")
+    return f"{as_time} >= TIMESTAMP '{start}' AND {as_time} < TIMESTAMP '{end}'"
 
 
 def digest(connection: duckdb.DuckDBPyConnection) -> str:
