@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from trilho.scoring import Request
     from trilho.serve.batch.run import Outcome, Progress
 
-From = Annotated[str, typer.Option("--from", metavar="TABLE", help='Parquet or CSV: a file, a folder, a glob; "{date}" in it stands for the date.')]  # fmt: skip  # noqa: E501
-To = Annotated[str, typer.Option("--to", metavar="TABLE", help="A folder: what is served lies in its `current`.")]
-At = Annotated[str, typer.Option("--at", metavar="DATE", help="The date that is scored, as 2026-01-31; by default today.")]  # fmt: skip  # noqa: E501
+From = Annotated[str, typer.Option("--from", metavar="TABLE", help='Parquet or CSV: a file, a folder, a glob; or bigquery://PROJECT.DATASET.TABLE; "{date}" in it is the date.')]  # fmt: skip  # noqa: E501
+To = Annotated[str, typer.Option("--to", metavar="TABLE", help="A folder: what is served lies in its `current`; or bigquery://PROJECT.DATASET.TABLE.")]  # fmt: skip  # noqa: E501
+At = Annotated[str, typer.Option("--at", metavar="DATE", help="The date that is scored, as 2026-01-31, in the project's timezone; by default today.")]  # fmt: skip  # noqa: E501
 Since = Annotated[str, typer.Option("--since", metavar="DATE", help="Backfill: the first of several dates.")]
 Until = Annotated[str, typer.Option("--until", metavar="DATE", help="Backfill: the last one; by default today.")]
 
@@ -27,7 +27,8 @@ def add_to(app: typer.Typer) -> None:
 
     @verb(app, "score", examples=["trilho score --from data/customers.parquet --to scores --whole",
                                   "trilho score --from 'data/{date}/*.parquet' --to scores --at 2026-01-31",
-                                  "trilho score --from data/all.parquet --to scores --since 2026-01-01 --until 2026-01-31"])  # fmt: skip  # noqa: E501
+                                  "trilho score --from data/all.parquet --to scores --since 2026-01-01 --until 2026-01-31",
+                                  "trilho score --from bigquery://crm.customers --to bigquery://crm.scores --env prod"])  # fmt: skip  # noqa: E501
     def score(
         here: Session,
         source: From,
@@ -46,34 +47,46 @@ def add_to(app: typer.Typer) -> None:
             bool, typer.Option("--no-contract", help="Score rows that break the contract, as long as the model can.")
         ] = False,
         part_rows: Annotated[int, typer.Option("--part-rows", min=1000, help="Rows in memory at once.")] = 100_000,
+        environment: Annotated[
+            str | None, typer.Option("--env", metavar="NAME", help="[environments.NAME] reaches BigQuery.")
+        ] = None,
         dry_run: DryRun = False,
     ) -> None:
         """Score a table into a table, one date at a time.
 
         The same package, decision and checks as at the endpoint. A date that is scored again is replaced, never added
         to; nothing is computed where rows, version and decision are what they were; a run that was killed goes on.
-        While a version is on its way to users it scores beside the champion, and the rows of its share are served
+        Of BigQuery it reads one query's result; there a view has what is served. What is served is watched as what the
+        endpoint answers. While a version is on its way to users it scores beside the champion, and the rows of its share are served
         from it: the same customers as at the endpoint. Exits with 3 where the rows break the contract.
         """
         from trilho import scoring
 
-        dates = _dates(at, since, until)
+        dates = _dates(at, since, until, scoring.today(here.project))
         request = scoring.Request(
-            source=source, to=to, dates=dates, whole=whole, version=version, again=again, warn=warn, part_rows=part_rows
+            source=source,
+            to=to,
+            dates=dates,
+            whole=whole,
+            version=version,
+            again=again,
+            warn=warn,
+            part_rows=part_rows,
+            environment=environment,
         )
         if dry_run:
             _plan(here, request)
             return
         outcomes = []
-        for outcome in scoring.score_table(here.project, request, _progress(here)):
+        for outcome in scoring.score_table(here.project, request, _progress(here), here.say):
             here.say(_sentence(outcome))
             outcomes.append(outcome)
-        here.say(f"Served: {to.rstrip('/')}/current")
+        here.say(f"Served: {to}" if "://" in to else f"Served: {to.rstrip('/')}/current")
         told = [scoring.summary(outcome) for outcome in outcomes]
         here.done("trilho watch", model=here.project.name, to=to, dates=told)
 
 
-def _dates(at: str, since: str, until: str) -> list[Date]:
+def _dates(at: str, since: str, until: str, today: Date) -> list[Date]:
     from trilho.scoring import span
 
     if at and (since or until):
@@ -81,8 +94,8 @@ def _dates(at: str, since: str, until: str) -> list[Date]:
     if until and not since:
         raise UsageError("--until without --since", hint="add --since DATE, or say --at DATE")
     if since:
-        return span(_date("--since", since), _date("--until", until) if until else Date.today())
-    return [_date("--at", at) if at else Date.today()]
+        return span(_date("--since", since), _date("--until", until) if until else today)
+    return [_date("--at", at) if at else today]
 
 
 def _date(option: str, text: str) -> Date:
@@ -119,4 +132,5 @@ def _sentence(outcome: Outcome) -> str:
     undecided = sum(one.undecided for one in outcome.scored.values())
     more = f"; the decision failed on {undecided:,} rows, which have none" if undecided else ""
     kept = f", {outcome.resumed} parts taken from a run that was stopped" if outcome.resumed else ""
-    return f"{outcome.date}: {outcome.rows:,} rows scored by {', '.join(parts)} ({outcome.path}){kept}{more}."
+    far = "; too long ago to be watched" if outcome.watched is None else ""
+    return f"{outcome.date}: {outcome.rows:,} rows scored by {', '.join(parts)} ({outcome.path}){kept}{more}{far}."
