@@ -139,20 +139,20 @@ def test_planted_challengers_get_the_right_verdicts(line: Path) -> None:
 
 def test_a_release_is_tried_first_and_refused_where_the_server_fails(line: Path) -> None:
     toml = line / "trilho.toml"
-    toml.write_text(TOML.replace('latency = "200 ms"\n', "").replace("20 rows/s", "20000 rows/s"))
+    toml.write_text(TOML.replace('latency = "200 ms"\n', "").replace("20 rows/s", "200000 rows/s"))
     trilho, project = Verbs(line), Project.open(line)
     assert project.train().verdict == "pass"
     assert not certificate_path(project.home, "line", 1).exists()
     refused = trilho("release", "1")
     assert refused.code == 3
-    assert "it is asked 20000 rows a second" in refused.out  # progress
+    assert "it is asked 200000 rows a second" in refused.out  # progress
     fact, hint = refused.err.splitlines()
     assert fact.startswith("version 1 failed before any traffic: peak: ")
     assert "models show 1" in hint
     assert "--force --why" in hint
     assert project.state().champion is None
     told = json.loads(certificate_path(project.home, "line", 1).read_text())
-    assert (told["verdict"], told["conditions"]["peak"]) == ("fail", 20000.0)
+    assert (told["verdict"], told["conditions"]["peak"]) == ("fail", 200000.0)
     shown = trilho("models", "show", "1").out
     assert re.search(r"^  server +fail: peak: ", shown, re.MULTILINE)
     assert "pass answers: 50 stored rows, alone and with others, in 59 requests" in shown
