@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from benchmarks.answering import answering
 from benchmarks.commands import PROJECT_PYTHON, Bike, bike, start_up, training
 from benchmarks.judging import gating, watching
 from benchmarks.keeping import appending, sealing
@@ -30,6 +31,7 @@ GROUPS: dict[str, Group] = {
     "watching": watching,
     "gate": lambda _: gating(),
     "serving": serving,
+    "answering": lambda _: answering(),
 }
 QUIET = 0.5  # of a processor: above this load somebody else is at work
 

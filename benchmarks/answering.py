@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Server:
     process: subprocess.Popen[bytes]
     address: str
     started: float
+
+    def cpu_seconds(self) -> float:
+        """Give the processor's time that it has taken until now, which neighbours change little."""
+        told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:
@@ -163,12 +168,8 @@ def _rates(folder: Path, script: list[str], turns: int) -> list[Figure]:
         constant = running.enter_context(server(folder, "constant"))
         found: list[Figure] = []
         for (callers, size), requests in REQUESTS.items():
-            asked = {
-                each.address: partial(_asked, folder, each.address, callers, size, requests)
-                for each in (ours, bare, safe, constant)
-            }
-            found += _compared(asked, [each.address for each in (ours, bare, safe, constant)], callers, size, turns)
-        found.append(_beside_the_pipeline(folder, script, ours.address, turns))
+            found += _compared(folder, (ours, bare, safe, constant), (callers, size, requests), turns)
+        found.append(_beside_the_pipeline(folder, script, ours, turns))
         memory = [_memory_mb(each.process.pid) for each in (ours, constant)]
         found.append(
             figure("memory, after all that", "granian, a constant", memory[:1], memory[1:], unit="MB",
@@ -177,16 +178,28 @@ def _rates(folder: Path, script: list[str], turns: int) -> list[Figure]:
         return found
 
 
-def _asked(folder: Path, address: str, callers: int, size: int, requests: int, waits: list[float]) -> float:
-    found = load(folder, address, callers, size, requests)
-    waits.append(float(found["p99_ms"]))
+@dataclass
+class Beside:
+    """What was seen of a server beside its rate, a turn each: how long its callers waited, and what it cost."""
+
+    waits_ms: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+
+
+def _asked(folder: Path, running: Server, asked: tuple[int, int, int], beside: Beside) -> float:
+    callers, size, requests = asked
+    before = running.cpu_seconds()
+    found = load(folder, running.address, callers, size, requests)
+    beside.cpu_us.append((running.cpu_seconds() - before) / requests * 1e6)
+    beside.waits_ms.append(float(found["p99_ms"]))
     return float(found["rate"])
 
 
-def _compared(asked: dict[str, Any], order: list[str], callers: int, size: int, turns: int) -> list[Figure]:
+def _compared(folder: Path, servers: Sequence[Server], asking: tuple[int, int, int], turns: int) -> list[Figure]:
     """Take turns with the four servers at so many callers with so many rows each."""
-    waits: list[list[float]] = [[] for _ in order]
-    measures = [partial(asked[address], own) for address, own in zip(order, waits, strict=True)]
+    callers, size, _ = asking
+    beside = [Beside() for _ in servers]
+    measures = [partial(_asked, folder, each, asking, own) for each, own in zip(servers, beside, strict=True)]
     rates = in_turns(*measures, turns=turns)
     ours, bare, safe, constant = rates
     least = {(8, 1): ONE_ROW, (8, 100): MANY_ROWS}.get((callers, size))
@@ -199,7 +212,11 @@ def _compared(asked: dict[str, Any], order: list[str], callers: int, size: int, 
     told = (f"the log takes at most {LOG_COST:.0%}", cost <= LOG_COST) if (callers, size) == (8, 1) else ("none", None)
     lines.append(figure(name, "the same without a log", ours, bare, unit="1/s", aim=told[0], met=told[1]))
     lines.append(figure(f"{name}, synced", "the same without a log", safe, bare, unit="1/s", aim="none", met=None))
-    slow = [own[1:] for own in waits]  # the turn that does not count is there too
+    taken = [own.cpu_us[1:] for own in beside]  # the turn that does not count is there too
+    lines.append(
+        figure(f"{name}, processor each", "the same without a log", *taken[:2], unit="us", aim="none", met=None)
+    )
+    slow = [own.waits_ms[1:] for own in beside]
     wait = statistics.median(slow[0]) <= WAIT_MS if (callers, size) == (8, 1) else None
     within = f"at most {WAIT_MS:g} ms" if wait is not None else "none"
     lines.append(
@@ -208,14 +225,14 @@ def _compared(asked: dict[str, Any], order: list[str], callers: int, size: int, 
     return lines
 
 
-def _beside_the_pipeline(folder: Path, script: list[str], address: str, turns: int) -> Figure:
+def _beside_the_pipeline(folder: Path, script: list[str], running: Server, turns: int) -> Figure:
     """Ask the server one row after the other, and the pipeline object itself in a process without any server."""
 
     def pipeline() -> float:
         command = pinned(0, [*script, "ask", str(PEER_SECONDS)])
         return float(subprocess.run(command, env=_env(), check=True, capture_output=True, timeout=60).stdout)
 
-    ours, theirs = in_turns(partial(_asked, folder, address, 8, 1, REQUESTS[8, 1], []), pipeline, turns=turns)
+    ours, theirs = in_turns(partial(_asked, folder, running, (8, 1, REQUESTS[8, 1]), Beside()), pipeline, turns=turns)
     return figure(
         "one-row requests, 8 callers", "the pipeline object, no server", ours, theirs, unit="1/s", aim="none", met=None
     )

@@ -50,7 +50,8 @@ def test_a_wrong_setting_names_file_key_and_spelling(trilho: Verb, made: Made) -
     said = trilho("models", "--json")
     assert said.code == 2
     assert said.err.splitlines()[1] == "Hint: did you mean 'margin'?"
-    assert said.json["error"].startswith(f"{path}: unknown key gate.margn; allowed: approval, calibration, confidence, ")
+    allowed = "approval, calibration, confidence, "
+    assert said.json["error"].startswith(f"{path}: unknown key gate.margn; allowed: {allowed}")
     assert (said.json["schema"], said.json["exit"]) == (1, 2)
 
 

@@ -83,7 +83,7 @@ def main(folder: Path) -> dict[str, Any]:
             found = np.array(keep.given)
             unlike = int((found != wanted.loc[list(at)].to_numpy()).any(axis=1).sum())
             differences, without = (differences + unlike, without) if into else (differences, without + unlike)
-        states |= {past.state for past in completed.history.find(asked)}
+        states |= {past.state for past in completed.history.find(asked)}  # type: ignore[union-attr]
         keys, moments = keys_of(asked, told["entity"], len(rows)), asked["day"]
         truth = whole["sold"].iloc[at].tolist()
         store.put(

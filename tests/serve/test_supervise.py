@@ -629,7 +629,8 @@ def test_servers_are_told_which_decision_holds_and_are_not_started_again(world: 
     world.journal.append(DecisionReleased(model=MODEL, decision=1, replaced=None, why=""))
     world.version(1)
     world.crown(1)
-    supervisor = world.supervisor(decision_path=lambda number: world.home / f"a{number}", history=world.home / "p.sqlite")
+    past = world.home / "p.sqlite"
+    supervisor = world.supervisor(decision_path=lambda number: world.home / f"a{number}", history=past)
     supervisor.tick()
     assert json.loads(file.read_text()) == {"schema": 1, "version": 1, "folder": str(world.home / "a1")}
     until(supervisor, lambda: supervisor.status().versions == {1: "ready"})

@@ -73,6 +73,7 @@ def _add_requests(parser: argparse.ArgumentParser) -> None:
 def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", type=Path, metavar="DIR", help="write a line per prediction to a file in this folder")
     parser.add_argument("--fsync", action="store_true", help="lines survive a power cut as well, at a cost")
+    parser.add_argument("--topic", help="publish each request to this Pub/Sub topic: projects/PROJECT/topics/NAME")
     parser.add_argument("--mask", metavar="FILE", help=f'a file, or JSON: {{"cpf": "hash"}}; the key is {MASK_KEY}')
     parser.add_argument("--label-dir", type=Path, metavar="DIR", help="take labels, and write them to a file here")
     parser.add_argument("--profiles", type=Path, metavar="DIR", help="publish the live profile to files in this folder")

@@ -3,16 +3,22 @@
 A table of twenty rows costs an estimator hardly more than a table of one, so callers that come at the same time do not
 wait for each other twenty times over. A caller that comes alone waits for nobody. A slow model gets a thread, so that
 the loop goes on answering; for a quick one the way to a thread and back would take longer than the work.
+
+What has come over the network is in the hands of other threads until Python lets them run, which a busy loop does for
+microseconds only. So before its turn the loop steps aside once, and again while requests are on their way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+ROUNDS = 3  # of the loop, at most, that a turn waits for requests on their way
 
 
 class Sized(Protocol):
@@ -61,15 +67,28 @@ class Queue(Generic[J, R]):
 
 
 class Inline(Generic[J, R]):
-    """Does jobs on the loop: those that came in one of its rounds together, up to a number of rows."""
+    """Does jobs on the loop: those that came within a few of its rounds together, up to a number of rows.
 
-    def __init__(self, work: Callable[[Sequence[J]], Sequence[R | Exception]], rows: int) -> None:
+    `coming` says how many more are on their way: their turn is the same where they arrive in the next rounds.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[J]], Sequence[R | Exception]],
+        rows: int,
+        *,
+        coming: Callable[[], int] = lambda: 0,
+        step_aside: Callable[[], Any] | None = None,
+    ) -> None:
         self._work = work
         self._queue: Queue[J, R] = Queue(rows)
         self._called = False
+        self._coming = coming
+        self._step_aside = step_aside or yielding()
+        self._rounds = 0
 
     def do(self, job: J) -> asyncio.Future[R]:
-        """Give a job's result to come, at the end of this round of the loop."""
+        """Give a job's result to come, a few rounds of the loop from now at the latest."""
         future = self._queue.put(job)
         self._call()
         return future
@@ -90,7 +109,12 @@ class Inline(Generic[J, R]):
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._called = False
+        if not self._rounds or (self._rounds < ROUNDS and self._coming()):
+            self._rounds += 1
+            self._step_aside()
+            asyncio.get_running_loop().call_soon(self._turn)
+            return
+        self._called, self._rounds = False, 0
         jobs, futures = self._queue.take()
         try:
             outcomes: Sequence[R | Exception] = self._work(jobs)
@@ -99,6 +123,18 @@ class Inline(Generic[J, R]):
         _settle(futures, outcomes)
         if len(self._queue):
             self._call()
+
+
+@functools.cache
+def yielding() -> Callable[[], Any]:
+    """Give what lets other threads run, Python's lock and the processor both free for them, and comes back at once."""
+    import ctypes
+
+    try:
+        step_aside: Callable[[], Any] = ctypes.CDLL(None).sched_yield  # that of `os` keeps Python's lock
+    except (AttributeError, OSError, TypeError):
+        return lambda: None
+    return step_aside
 
 
 class Worker(Generic[J, R]):

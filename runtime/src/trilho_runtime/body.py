@@ -30,6 +30,8 @@ async def read_body(scope: Any, proto: Any, limit: int = MAX_BODY, seconds: floa
         refusal = f"content-encoding is {encoding[:60]!r}; send the body uncompressed"
         raise HttpError(415, refusal, headers=[("accept-encoding", "identity")])
     declared = headers.get("content-length")
+    if declared is not None and int(declared) > DRAINED:  # nobody waits for so much, only to refuse it
+        raise HttpError(413, f"the body is larger than {limit} bytes; send fewer rows in one request")
     too_large = declared is not None and int(declared) > limit
     whole = declared is not None and not too_large and "transfer-encoding" not in headers
     body = await _in_time(_collect(proto) if whole else _stream(proto, limit), seconds)

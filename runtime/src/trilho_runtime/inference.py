@@ -15,6 +15,7 @@ from trilho_runtime.entries import Telling
 from trilho_runtime.http import ALL, Answer, Handler, HttpError, Request, identity_of, is_shadow, parse_json
 from trilho_runtime.inferred import HEADER_LENGTH, Wanted, described, inferred
 from trilho_runtime.job import Job
+from trilho_runtime.package import versions
 from trilho_runtime.plane import MAX_ROWS, Model, Plane, check_size, told_headers
 from trilho_runtime.signature import Field
 from trilho_runtime.tensors import Binary, Tensor, read_tensor, wrong
@@ -44,9 +45,8 @@ class Inference:
 
     async def server(self, request: Request) -> Answer:
         """Say which server this is."""
-        from importlib.metadata import version
-
-        told = {"name": "trilho", "version": version("trilho-runtime"), "extensions": ["binary_tensor_data"]}
+        version = versions(["trilho-runtime"]).get("trilho-runtime", "unknown")  # importable, and yet not installed
+        told = {"name": "trilho", "version": version, "extensions": ["binary_tensor_data"]}
         return Answer(200, told)
 
     async def live(self, request: Request) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Entries = Literal["plain", "full"]
@@ -39,7 +39,8 @@ class Outcome:
 
     A score is a float (the value, or the probability of class 1), or one float a class in the order of the model's
     classes. `logged` is False where the log could not be written, on a full disk say: the prediction is given anyway,
-    and nobody may count on finding it again. It is True, too, where no log is kept.
+    and nobody may count on finding it again. It is True, too, where no log is kept. `extra` is how many fields of the
+    rows the model does not know, None where that was not counted.
     """
 
     ids: list[str]
@@ -48,3 +49,4 @@ class Outcome:
     decisions: list[Any] | None = None
     decision_version: str | None = None
     logged: bool = True
+    extra: int | None = field(default=None, compare=False)

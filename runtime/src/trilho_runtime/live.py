@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from trilho_runtime.bins import as_numbers
 from trilho_runtime.http import note
 from trilho_runtime.profile import PREDICTION, Feature, Reference
 
@@ -30,6 +31,7 @@ PARTS = 256  # requests, or
 ROWS = 2048  # rows that are counted together
 SAID_SECONDS = 60.0
 HOUR = "datetime64[h]"
+TEXTS = {str, type(None)}
 
 Columns = Mapping[str, NDArray[Any]]
 Counts = dict[str, NDArray[np.int64]]
@@ -127,9 +129,9 @@ class LiveProfile:
         hours, place = self._placed(pending)
         for placing in self._features:
             values = _column(pending, placing.name)
-            bins = np.full(pending.rows, placing.size - 1) if values is None else placing.place(values)
-            flat = bins if place is None else place * placing.size + bins
-            counts = np.bincount(flat, minlength=len(hours) * placing.size).reshape(len(hours), placing.size)
+            if values is None:
+                values = np.full(pending.rows, None, object)
+            counts = placing.count(values) if place is None else placing.count_by(values, place, len(hours))
             for hour, own in zip(hours, counts, strict=True):
                 hour.counts[placing.name] += own
             self._total[placing.name] += counts.sum(0)
@@ -191,7 +193,7 @@ class LiveProfile:
 
 
 class _Placing:
-    """A feature's bins, and a quick way to place texts in them."""
+    """A feature's bins, and a quick way to count values in them."""
 
     def __init__(self, feature: Feature) -> None:
         self.name, self.size = feature.name, len(feature.labels)
@@ -200,14 +202,41 @@ class _Placing:
         self._bins: dict[str | None, int] = dict(feature.values.items())
         self._bins[None] = self.size - 1
 
+    def count(self, column: NDArray[Any]) -> NDArray[np.int64]:
+        """Count values by their bins, as one row of counts."""
+        if self._feature.kind == "number":
+            return count_numbers(as_numbers(column), self._feature.edges)[None]
+        values = Counter(column.tolist()) if column.dtype == object else {}
+        if not values or not set(map(type, values)) <= TEXTS:
+            return self._feature.count(column)[None]
+        counts = np.zeros((1, self.size), np.int64)
+        for value, times in values.items():
+            counts[0, self._bins.get(value, self._unseen)] += times
+        return counts
+
     def place(self, column: NDArray[Any]) -> NDArray[np.int64]:
         """Give the bin of each value."""
-        if self._feature.kind == "category" and column.dtype == object:
-            values = column.tolist()
-            if set(map(type, values)) <= {str, type(None)}:
-                get, unseen = self._bins.get, self._unseen
-                return np.array([get(value, unseen) for value in values], np.int64)
         return self._feature.place(column)
+
+    def count_by(self, column: NDArray[Any], place: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+        """Count values by their bins for each of so many places that they are in."""
+        flat = place * self.size + self.place(column)
+        return np.bincount(flat, minlength=size * self.size).reshape(size, self.size)
+
+
+def count_numbers(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count numbers in the bins that `bins.place_numbers` puts them in: below, between the ends, above, null.
+
+    Sorted once, they are counted by where the few ends fall among them.
+
+    >>> count_numbers(np.array([0.0, 1.0, 1.5, 9.0, np.nan]), np.array([1.0, 2.0])).tolist()
+    [1, 2, 1, 1]
+    """
+    ordered = np.sort(values)
+    below = ordered.searchsorted(edges[:1])
+    ends = ordered.searchsorted(edges[1:], side="right")
+    known = ordered.searchsorted(np.nan)
+    return np.diff(np.concatenate([below, ends, [known, len(ordered)]]), prepend=0)
 
 
 def _column(pending: Pending, name: str) -> NDArray[Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trilho_runtime.http import note
 from trilho_runtime.live import LiveProfile, live_reference
 from trilho_runtime.package import Package, Predictor, check_digest, open_package
 
@@ -41,6 +42,8 @@ def load_model(folder: Path, digest: str | None = None, trusted: Sequence[str] |
     package = open_package(folder, trusted)
     predictor = package.load()
     package.prove(predictor)
+    if predictor.compiled is None and (package.manifest.get("compiled") or {}).get("files"):
+        note(f"{folder}: {predictor.why}; it is served as it was fitted, which is slower", "WARNING")
     return Loaded(package, predictor, predictor.signature.names)
 
 

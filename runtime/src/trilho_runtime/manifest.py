@@ -28,6 +28,7 @@ OBJECTS = ("estimator", "libraries", "metrics", "lineage", "files")
 MAYBE = ("history", "outputs", "compiled", "decision", "form")
 PIECE = 1 << 20
 LARGEST_MANIFEST = 1 << 26
+LARGE_ARCHIVE, MOST_UNPACKED = 1 << 28, 100  # beyond so many bytes, at most so many times what it is packed in
 LARGEST_ARCHIVE = 1 << 32  # bytes that a file of arrays may unpack to
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -183,5 +184,6 @@ def check_archive(data: bytes, path: Path) -> None:
             size = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile as error:
         raise PackageError(f"{path}: {error}") from None
-    if size > LARGEST_ARCHIVE:
-        raise PackageError(f"{path}: it unpacks to {size} bytes; at most {LARGEST_ARCHIVE} are read")
+    allowed = min(LARGEST_ARCHIVE, max(LARGE_ARCHIVE, MOST_UNPACKED * len(data)))
+    if size > allowed:
+        raise PackageError(f"{path}: its {len(data)} bytes unpack to {size}; at most {allowed} are read")

@@ -1,6 +1,12 @@
-"""How much memory a process takes up."""
+"""How much memory a process takes up, and how much of it stays at hand."""
 
 from __future__ import annotations
+
+import contextlib
+import sys
+
+TRIM, LARGEST_KEPT = -1, -3  # glibc's names are M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+KEPT_BYTES = 16 * 2**20
 
 
 def memory_bytes(pid: int | str = "self") -> int | None:
@@ -18,3 +24,20 @@ def memory_bytes(pid: int | str = "self") -> int | None:
         except OSError:
             continue
     return None
+
+
+def keep_memory(kept: int = KEPT_BYTES) -> None:
+    """Give back what a start took, and from then on keep up to so many freed bytes at hand.
+
+    Left to itself, glibc returns the memory of each large request to the system and asks for it again with the next
+    one: a third of what a request of 100 rows costs.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        library = ctypes.CDLL(None)
+        library.malloc_trim(0)
+        library.mallopt(TRIM, kept)
+        library.mallopt(LARGEST_KEPT, kept)

@@ -116,7 +116,7 @@ class Package:
             plan,
             made,
             (COMPILED if full else "partly") if plan is not None else PANDAS,
-            tuple(told.get("stages", ())),
+            tuple(told.get("stages", ())) if plan is not None else (),
             why,
             self._history(),
         )

@@ -37,6 +37,8 @@ class Part:
     columns: Columns
     predictor: Predictor
     sizes: list[int]
+    known: bool
+    """Whether no row holds a field that the model does not know."""
 
 
 class Checker:
@@ -66,16 +68,17 @@ class Checker:
             return [self._alone(place, jobs, found) for place in places]
         rows = list(chain.from_iterable(jobs[place].rows for place in places))
         try:
-            columns = self._check(rows)
+            columns, known = self._check(rows)
         except RowError:  # whose it is, and what its row is called, shows by itself
             return [_joined([p for p in (self._alone(place, jobs, found) for place in places) if p is not None])]
         sizes = [jobs[place].size for place in places]
-        return [Part(places, rows, columns, self._predictor, sizes)]
+        return [Part(places, rows, columns, self._predictor, sizes, known)]
 
     def _alone(self, place: int, jobs: Sequence[Job], found: Found) -> Part | None:
         rows = list(jobs[place].rows)
         try:
-            return Part([place], rows, self._check(rows), self._predictor, [len(rows)])
+            columns, known = self._check(rows)
+            return Part([place], rows, columns, self._predictor, [len(rows)], known)
         except RowError as error:
             found[place] = _refused(error)
             return None
@@ -96,14 +99,15 @@ class Checker:
             part.predictor = self._lookup.complete(part.predictor, part.columns)
         return part
 
-    def _check(self, rows: list[Any]) -> Columns:
+    def _check(self, rows: list[Any]) -> tuple[Columns, bool]:
         columns = self.reader.columns(rows)
         if self._time is not None:
             check_clock(columns, self._time)
         names = self._names
-        if not all(map(names.issuperset, rows)):
+        known = all(map(names.issuperset, rows))
+        if not known:
             self._take_extras(rows, names)
-        return columns
+        return columns, known
 
     def _take_extras(self, rows: list[Any], names: frozenset[str]) -> None:
         for row, instance in enumerate(rows):
@@ -141,6 +145,7 @@ def _joined(parts: Sequence[Part]) -> Part | None:
         {name: np.concatenate([part.columns[name] for part in parts]) for name in names},
         parts[0].predictor,
         [size for part in parts for size in part.sizes],
+        all(part.known for part in parts),
     )
 
 
@@ -149,6 +154,10 @@ def split(part: Part) -> list[Part]:
     ends = np.cumsum(part.sizes).tolist()
     slices = [slice(end - size, end) for end, size in zip(ends, part.sizes, strict=True)]
     return [
-        Part([place], part.rows[own], {name: c[own] for name, c in part.columns.items()}, part.predictor, [size])
+        Part([place], part.rows[own], _cut(part.columns, own), part.predictor, [size], part.known)
         for place, own, size in zip(part.places, slices, part.sizes, strict=True)
     ]
+
+
+def _cut(columns: Columns, own: slice) -> Columns:
+    return {name: column[own] for name, column in columns.items()}

@@ -69,7 +69,6 @@ def told_headers(outcome: Outcome, rows: Sequence[Mapping[str, Any]], names: fro
     >>> told_headers(Outcome(["a.0"], [1.0], 1), [{"x": 1, "new": 2}], frozenset({"x"}))
     [('x-trilho-rows', '1'), ('x-trilho-extra-fields', '1')]
     """
-    known = all(map(names.issuperset, rows))
-    extra = 0 if known else sum(len(row.keys() - names) for row in rows)
+    extra = outcome.extra if outcome.extra is not None else sum(len(row.keys() - names) for row in rows)
     headers = [("x-trilho-rows", str(len(rows))), ("x-trilho-extra-fields", str(extra))]
     return headers if outcome.logged else [*headers, ("x-trilho-logged", "0")]

@@ -34,6 +34,7 @@ from trilho_runtime.work import Rules, Work
 
 if TYPE_CHECKING:
     from trilho_runtime.lookup import Lookup
+    from trilho_runtime.topic import Topic
 
 __all__ = ["MAX_ROWS", "Loaded", "PredictionApp", "load_model"]
 
@@ -54,6 +55,7 @@ class PredictionApp:
         mask: Mask | None = None,
         rules: Rules | None = None,
         lookup: Lookup | None = None,
+        topic: Topic | None = None,
         refuse_extra_fields: bool = False,
         entries: Entries = "plain",
         max_rows: int = MAX_ROWS,
@@ -65,6 +67,7 @@ class PredictionApp:
         self._mask = mask
         self._rules = rules
         self._lookup = lookup
+        self._topic = topic
         self._refuse_extra = refuse_extra_fields
         self._entries = entries
         self._max_rows = max_rows
@@ -74,8 +77,9 @@ class PredictionApp:
         self._model: Loaded | None = None
         self._work: Work | None = None
         self._inline_rows = 0
+        self._open = self._asking = 0  # requests under way, and those of them whose rows are here
         self._worker: Worker[Job, Outcome] = Worker(self._do, max_rows)
-        self._inline: Inline[Job, Outcome] = Inline(self._do, 1)
+        self._inline: Inline[Job, Outcome] = Inline(self._do, 1, coming=self._coming)
         self._most_rows = max(WAITING_ROWS, 4 * max_rows)
 
     @property
@@ -94,7 +98,7 @@ class PredictionApp:
             refuse_extra_fields=self._refuse_extra, lookup=self._lookup,
         )  # fmt: skip
         self._inline_rows = self._work.inline_rows()
-        self._inline = Inline(self._do, self._inline_rows)
+        self._inline = Inline(self._do, self._inline_rows, coming=self._coming)
         self._model = model
 
     def decide_by(self, rules: Rules | None) -> None:
@@ -117,10 +121,12 @@ class PredictionApp:
         self.ready()
         self._admit(job)
         inline = job.size <= self._inline_rows and not job.past and not self._worker.busy
-        outcome = await (self._inline if inline else self._worker).do(job)
-        if self._commits is not None and outcome.logged and not await self._commits.wait(job.size):
-            outcome = replace(outcome, logged=False)
-        return outcome
+        self._asking += 1
+        try:
+            outcome = await (self._inline if inline else self._worker).do(job)
+            return outcome if await self._is_kept(job, outcome) else replace(outcome, logged=False)
+        finally:
+            self._asking -= 1
 
     def routes(self) -> Routes:
         """Give the handlers by method and path: both protocols', and what the server says of itself."""
@@ -148,6 +154,8 @@ class PredictionApp:
             self.live.publish()
         if self._log is not None:
             self._log.close()
+        if self._topic is not None:
+            self._topic.close()
 
     async def info(self, request: Request) -> Answer:
         """Say which model this is, what its rows hold, how it is reached and how its log stands."""
@@ -165,6 +173,7 @@ class PredictionApp:
             "inline_rows": self._inline_rows,
             "extra_fields": self._tally.extra.copy(),
             "log": {"state": "off"} if self._log is None else self._log.to_json(),
+            **({} if self._topic is None else {"topic": self._topic.to_json()}),
             "memory_bytes": memory_bytes(),
         }
         if predictor.history is not None:
@@ -189,6 +198,19 @@ class PredictionApp:
         assert self._work is not None
         return self._work.do(jobs)
 
+    async def _is_kept(self, job: Job, outcome: Outcome) -> bool:
+        """Wait for what was written to be where it lasts, and say whether it is there."""
+        kept = outcome.logged
+        if self._topic is not None and self._work is not None and not job.shadow:
+            kept = await self._topic.keep(self._work, job, outcome) and kept
+        if self._commits is not None and outcome.logged:
+            kept = await self._commits.wait(job.size) and kept
+        return kept
+
+    def _coming(self) -> int:
+        """Count the requests whose bodies are still on their way."""
+        return self._open - self._asking
+
     def _admit(self, job: Job) -> None:
         """Refuse what would have to wait for too long, before it takes up memory."""
         waiting = self._worker.waiting + self._inline.waiting
@@ -203,11 +225,14 @@ class PredictionApp:
         async def counted(request: Request) -> Answer:
             if request.scope.method == "GET":
                 return await handler(request)
+            self._open += 1
             try:
                 answer = await handler(request)
             except HttpError as error:
                 self._tally.codes[error.answer.status] += 1
                 raise
+            finally:
+                self._open -= 1
             self._tally.codes[answer.status] += 1
             self._tally.latency.add(time.perf_counter() - request.started)
             return answer
@@ -247,6 +272,8 @@ class PredictionApp:
         ]
         if self._log is not None:
             parts.append(one("trilho_log_shed_total", "Rows that were answered and not logged.", self._log.shed))
+        if self._topic is not None:
+            parts += [one(f"trilho_topic_{name}_total", text, value) for name, text, value in self._topic.counts()]
         if self._rules is not None:
             parts.append(one("trilho_undecided_total", "Rows on which the decision failed.", tally.undecided))
             held = self._rules.current

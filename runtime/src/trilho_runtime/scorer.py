@@ -1,6 +1,6 @@
 """The scorer: a process that predicts parts of a table with one package, as a server predicts rows.
 
-    python -m trilho_runtime.scorer PACKAGE [--digest D] [--decision FOLDER]
+    python -m trilho_runtime.scorer PACKAGE [--digest D] [--decision FOLDER] [--history FILE]
 
 It reads a line of JSON for each part, {"folder": DIR}, and answers each with a line: how many rows, how long it took,
 and their profile, which adds up over parts. The predictions lie in the same folder. The first line it writes says what
@@ -24,6 +24,7 @@ import orjson
 from numpy.typing import NDArray
 
 from trilho_runtime.casting import cast_columns
+from trilho_runtime.entries import Telling
 from trilho_runtime.exchange import read_part
 
 SCHEMA = 1
@@ -33,18 +34,20 @@ PREDICTION, PROBABILITIES, LABELS, DECISIONS = "prediction.npy", "probabilities.
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded model, its decision where it has one, and the bins of its reference."""
+    """A loaded model, its decision where it has one, the bins of its reference, and where its past is looked up."""
 
     predictor: Any
     decision: Any
     reference: Any
+    lookup: Any = None
 
     def score(self, folder: Path) -> dict[str, Any]:
         """Predict the part in a folder and write its predictions beside it. Raises RowError and ModelError."""
         started = time.perf_counter()
         given, rows = read_part(folder)
         columns = cast_columns(self.predictor.signature, given, rows)
-        scores = self.predictor.predict_columns(columns) if rows else np.zeros(0)
+        predictor = self.predictor if self.lookup is None else self.lookup.complete(self.predictor, columns)
+        scores = predictor.predict_columns(columns) if rows else np.zeros(0)
         failed, why = self._write(folder, columns, scores)
         told = {"rows": rows, "seconds": round(time.perf_counter() - started, 6), "undecided": failed, "why": why}
         return {**told, "profile": self._profile(columns)}
@@ -60,8 +63,8 @@ class Scorer:
         np.save(folder / PREDICTION, single, allow_pickle=False)
         if self.decision is None:
             return 0, ""
-        names = [json.dumps(label).strip('"') for label in classes]
-        asked = scores.tolist() if scores.ndim == 1 else [dict(zip(names, row, strict=True)) for row in scores.tolist()]
+        telling, asked = Telling(self.predictor.outputs), scores.tolist()
+        asked = telling.plain(asked) if telling.kind in ("probabilities", "class") else asked
         decided, failed, why = self.decision.decide_all(asked, _Rows(columns))
         (folder / DECISIONS).write_bytes(orjson.dumps(decided))
         return failed, why
@@ -108,9 +111,10 @@ def answer(scorer: Scorer, line: str) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def load_scorer(package: Path, digest: str | None, decision: Path | None) -> Scorer:
-    """Check and load a package, prove it on its sample, and load the decision."""
-    from trilho_runtime.decision import load_decision
+def load_scorer(package: Path, digest: str | None, decision: Path | None, history: Path | None = None) -> Scorer:
+    """Check and load a package, prove it on its sample, and load the decision: one that is named, or its own."""
+    from trilho_runtime.decision import load_decision, packaged_decision
+    from trilho_runtime.lookup import Lookup
     from trilho_runtime.package import check_digest, open_package
     from trilho_runtime.profile import Reference
 
@@ -120,7 +124,8 @@ def load_scorer(package: Path, digest: str | None, decision: Path | None) -> Sco
     predictor = opened.load()
     opened.prove(predictor)
     reference = Reference.from_json(opened.read(REFERENCE)) if REFERENCE in opened.manifest["files"] else None
-    return Scorer(predictor, load_decision(decision) if decision is not None else None, reference)
+    rule = load_decision(decision) if decision is not None else packaged_decision(opened.folder, opened.manifest)
+    return Scorer(predictor, rule, reference, Lookup.in_file(history) if history is not None else None)
 
 
 def serve(scorer: Scorer, asked: TextIO, told: TextIO) -> None:
@@ -143,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("package", type=Path)
     parser.add_argument("--digest", help="the package's digest in the artifact store")
     parser.add_argument("--decision", type=Path, metavar="FOLDER")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="the store of past rows, for a model of lags")
     given = parser.parse_args(arguments)
     from trilho_runtime.decision import DecisionError
     from trilho_runtime.package import PackageError
@@ -150,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")  # what the project's code prints must not look like an answer
     os.dup2(2, 1)
     try:
-        scorer = load_scorer(given.package, given.digest, given.decision)
+        scorer = load_scorer(given.package, given.digest, given.decision, given.history)
     except (PackageError, DecisionError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -43,8 +43,12 @@ class Lines:
         decisions: Sequence[Any] | None = None,
         decision_version: str | None = None,
         shadows: Sequence[bool] = (),
+        *,
+        known: bool = False,
     ) -> bytes:
         """Give the lines of rows; `shadows` says of each whether nobody was told, where that is so of any.
+
+        `known` says that the rows hold no fields but the signature's, for whoever has looked already.
 
         >>> from trilho_runtime.signature import Field
         >>> lines = Lines(2, Signature((Field("x", "number", False),)), Telling.of({"task": "regression"}))
@@ -54,7 +58,7 @@ class Lines:
         moment, version = now(), self._version
         told = [
             {"v": VERSION, "id": id_, "t": moment, "n": version, "x": fields, "y": score}
-            for id_, fields, score in zip(ids, self._kept(rows), scores, strict=True)
+            for id_, fields, score in zip(ids, self.kept(rows, known=known), scores, strict=True)
         ]
         if self._telling.kind in ("probabilities", "class"):
             for line in told:
@@ -67,11 +71,12 @@ class Lines:
                 line["s"] = 1
         return b"".join(map(_dumped, told))
 
-    def _kept(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    def kept(self, rows: Sequence[Mapping[str, Any]], *, known: bool = False) -> Sequence[Mapping[str, Any]]:
+        """Give rows as a log may hold them: known fields alone, times in one spelling, masked."""
         if self._timed:
             rows = self._signature.canonical(rows)
         names = self._names
-        if not all(map(names.issuperset, rows)):
+        if not known and not all(map(names.issuperset, rows)):
             rows = [{name: value for name, value in row.items() if name in names} for row in rows]
         return rows if self._mask is None else [self._mask.apply(row) for row in rows]
 
@@ -137,14 +142,15 @@ def _dumped(line: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # half of a surrogate pair, an integer of more than 64 bits
-        return orjson.dumps(_plain(line), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(plain(line), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Give a value of JSON as every writer takes it: whole characters, and no integer of more than 64 bits."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return float(value) if type(value) is int and not -LARGEST <= value < LARGEST else value

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from trilho_runtime.predict import PredictionApp
     from trilho_runtime.rules import FollowedRules
     from trilho_runtime.service import Service
+    from trilho_runtime.topic import Topic
     from trilho_runtime.worker import Member
 
 __all__ = ["THREADS", "add_server_arguments", "main", "read_arguments"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 CONNECTIONS = 2048
+GARBAGE = 20_000  # objects more than before, until the collector looks: a request of 100 rows makes a few hundred
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk that is full now may not be later: the log is shed until then
 
 
@@ -53,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for folder in filter(None, (given.log, given.label_dir, given.profiles)):
             check_folder(folder, passing=FULL)
         allowed = Allowed(read_access(given), read_mask(given.mask))
+        topic = _topic(given)
         listener = bind(given.host, given.port) if given.fd is None else inherited(given.fd)
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    return serve(_run(given, listener, allowed))
+    return serve(_run(given, listener, allowed, topic))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Allowed:
     mask: Mask | None
 
 
-async def _run(given: argparse.Namespace, listener: socket.socket, allowed: Allowed) -> int:
+async def _run(given: argparse.Namespace, listener: socket.socket, allowed: Allowed, topic: Topic | None = None) -> int:
     from trilho_runtime.log import LineLog
     from trilho_runtime.predict import PredictionApp
     from trilho_runtime.served import ServedLog
@@ -79,8 +82,9 @@ async def _run(given: argparse.Namespace, listener: socket.socket, allowed: Allo
         log = ServedLog(LineLog(given.log, f"v{given.version}-", fsync=given.fsync))
     rules = _rules(given)
     predictions = PredictionApp(
-        given.version, log, fsync=given.fsync, mask=allowed.mask, rules=rules, lookup=_lookup(given),
-        entries=given.entries, refuse_extra_fields=given.extra_fields == "refuse", max_rows=given.max_rows, name=given.name,
+        given.version, log, fsync=given.fsync, mask=allowed.mask, rules=rules, lookup=_lookup(given), topic=topic,
+        entries=given.entries, refuse_extra_fields=given.extra_fields == "refuse", max_rows=given.max_rows,
+        name=given.name,
     )  # fmt: skip
     member = await _join(given.channel, predictions)
     app = _app(given, predictions, allowed)
@@ -121,6 +125,21 @@ def _rules(given: argparse.Namespace) -> FollowedRules | None:
     from trilho_runtime.rules import FollowedRules
 
     return FollowedRules(given.decision)
+
+
+def _topic(given: argparse.Namespace) -> Topic | None:
+    """Give where requests are published to. Raises CannotStart for what names no topic."""
+    if not given.topic:
+        return None
+    from trilho_runtime.publish import Publisher
+    from trilho_runtime.service import CannotStart
+    from trilho_runtime.topic import Topic
+
+    try:
+        publisher = Publisher(given.topic)
+    except ValueError as error:
+        raise CannotStart(str(error), "--topic projects/PROJECT/topics/NAME", 2) from None
+    return Topic(publisher, given.platform.endpoint if given.platform is not None else "")
 
 
 def _lookup(given: argparse.Namespace) -> Lookup | None:
@@ -172,6 +191,7 @@ def _load(
 
 def _start(given: argparse.Namespace, predictions: PredictionApp, rules: FollowedRules | None) -> None:
     from trilho_runtime.loaded import live_profile, load_model
+    from trilho_runtime.memory import keep_memory
     from trilho_runtime.storage import local
 
     model = load_model(local(given.package), given.digest, given.trust)
@@ -184,7 +204,9 @@ def _start(given: argparse.Namespace, predictions: PredictionApp, rules: Followe
     predictions.live = live_profile(model, given.version, given.profiles)
     predictions.model = model
     gc.collect()
+    gc.set_threshold(GARBAGE)
     gc.freeze()  # what was loaded stays: a collector that looks through it again and again holds requests up
+    keep_memory()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.entries import Telling
+from trilho_runtime.field import RowError
 from trilho_runtime.http import HttpError, note
 from trilho_runtime.job import Job, Outcome
 from trilho_runtime.live import LiveProfile
@@ -95,8 +96,8 @@ class Work:
         self._log = log
         self._rules = rules
         self._checker = Checker(model, tally, refuse_extra_fields=refuse_extra_fields, lookup=lookup)
-        self._telling = Telling.of(model.package.manifest)
-        self._lines = Lines(version, model.predictor.signature, self._telling, mask)
+        self.telling = Telling.of(model.package.manifest)
+        self.lines = Lines(version, model.predictor.signature, self.telling, mask)
         self._complaints = Complaints()
 
     def do(self, jobs: Sequence[Job]) -> list[Outcome | Exception]:
@@ -137,6 +138,8 @@ class Work:
         self._keep(part, scores, jobs, found)
 
     def _failed(self, error: Exception, part: Part) -> Exception:
+        if isinstance(error, RowError):  # a value that only the model itself can refuse, as a category it never saw
+            return HttpError(422, str(error), field=error.field, row=error.row)
         if not isinstance(error, ModelError):
             return error
         self._complaints.add()
@@ -151,13 +154,13 @@ class Work:
         logged = True
         if self._log is not None:
             shadows = [job.shadow for job in mine for _ in job.rows] if any(job.shadow for job in mine) else ()
-            lines = self._lines.of(ids, part.rows, told, decisions, decision_version, shadows)
+            lines = self.lines.of(ids, part.rows, told, decisions, decision_version, shadows, known=part.known)
             logged = self._log.write(lines, len(ids))
-        start = 0
+        start, extra = 0, 0 if part.known else None
         for place, size in zip(part.places, part.sizes, strict=True):
             own = slice(start, start + size)
             decided = decisions[own] if decisions is not None else None
-            found[place] = Outcome(ids[own], told[own], self._version, decided, decision_version, logged)
+            found[place] = Outcome(ids[own], told[own], self._version, decided, decision_version, logged, extra)
             start += size
         self._count(part, scores, mine)
 
@@ -166,7 +169,7 @@ class Work:
         if current is None:
             return None, None
         version, rule = current
-        given = self._telling.plain(scores) if self._telling.kind in ("probabilities", "class") else scores
+        given = self.telling.plain(scores) if self.telling.kind in ("probabilities", "class") else scores
         decisions, failed, why = rule.decide_all(given, self._rows_for(rule, rows))
         self._tally.add_undecided(failed, why)
         return decisions, str(version)

