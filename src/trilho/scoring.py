@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date as Date  # noqa: N812
 from datetime import UTC, datetime, timedelta
+from datetime import date as Date  # noqa: N812
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -145,6 +146,18 @@ def repoint(
         finally:
             table.close()
     return changed, lacking
+
+
+def repoint_all(project: Project, say: Say = lambda _line: None) -> Iterator[str]:
+    """Repoint all tables of scores after a rollback, and say so in plain lines."""
+    state = project.state()
+    for bad in sorted(rolled_back(state)) if state.champion is not None and tables(project) else ():
+        changed, lacking = repoint(project, bad, int(state.champion or 0), say)
+        for place, count in changed:
+            yield f"{place}: {count} dates are served from version {state.champion} again, instead of version {bad}."
+        for place, dates in lacking:
+            command = f"trilho score --from TABLE --to {shlex.quote(place)} --since {dates[0]} --until {dates[-1]}"
+            yield f"{place}: nobody but version {bad} scored {_listed(dates)}. To score them: {command}"
 
 
 def rolled_back(state: ModelState) -> set[int]:

@@ -114,7 +114,10 @@ def add_to(app: typer.Typer) -> None:
             return
         plan = here.project.plan_rollback(why)
         agreed = here.agreed(plan.lines, yes=yes, dry_run=dry_run)
-        _end(here, here.project.rollback(why) if agreed else plan, agreed, "trilho rollback")
+        done = here.project.rollback(why) if agreed else plan
+        if agreed:
+            _repoint_scores(here)
+        _end(here, done, agreed, "trilho rollback")
 
     @verb(app, "approve", examples=["trilho approve 2 --why 'checked the winter slice'", "trilho approve --decision 3"])
     def approve(here: Session, version: Version, decision: Of = False, why: Why = "") -> None:
@@ -130,6 +133,14 @@ def add_to(app: typer.Typer) -> None:
         who = here.project.state().versions[version].approved_by
         here.say(f"Version {version} of {here.project.name} is approved by {who}.")
         here.done(f"trilho release {version}", model=here.project.name, version=version, approved_by=who, why=why)
+
+
+def _repoint_scores(here: Session) -> None:
+    """Serve the version before in tables of scores too, and say which dates it has to score first."""
+    from trilho import scoring
+
+    for line in scoring.repoint_all(here.project, here.say):
+        here.say(line)
 
 
 def _release_decision(

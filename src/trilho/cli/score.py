@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
     @verb(app, "score", examples=["trilho score --from data/customers.parquet --to scores --whole",
                                   "trilho score --from 'data/{date}/*.parquet' --to scores --at 2026-01-31",
-                                  "trilho score --from data/all.parquet --to scores --since 2026-01-01 --until 2026-01-31",
+                                  "trilho score --from data/all.parquet --to scores --since 2026-01-01 --until 2026-01-31",  # noqa: E501
                                   "trilho score --from bigquery://crm.customers --to bigquery://crm.scores --env prod"])  # fmt: skip  # noqa: E501
     def score(
         here: Session,
@@ -57,8 +57,8 @@ def add_to(app: typer.Typer) -> None:
         The same package, decision and checks as at the endpoint. A date that is scored again is replaced, never added
         to; nothing is computed where rows, version and decision are what they were; a run that was killed goes on.
         Of BigQuery it reads one query's result; there a view has what is served. What is served is watched as what the
-        endpoint answers. While a version is on its way to users it scores beside the champion, and the rows of its share are served
-        from it: the same customers as at the endpoint. Exits with 3 where the rows break the contract.
+        endpoint answers. While a version is on its way to users it scores beside the champion, and the rows of its
+        share are served from it: the same customers as at the endpoint. Exits with 3 where rows break the contract.
         """
         from trilho import scoring
 

@@ -1,9 +1,11 @@
-"""What a table of scores asks of a warehouse: a date of a version is replaced whole, what is served changes in one step."""
+"""What a table of scores asks of a warehouse: dates are replaced whole, what is served changes in one step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date as Date  # noqa: N812
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,16 @@ class Standing:
     high: float
     told: str | None = None
     """JSON; None leaves what is known as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Dates of a zone, and the moments between which they lie, in UTC and without saying so."""
+
+    first: Date
+    last: Date
+    start: datetime
+    end: datetime
 
 
 class Warehouse(Protocol):

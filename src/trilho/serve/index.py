@@ -18,7 +18,7 @@ from typing import Any
 from trilho.core.database import Database
 from trilho_runtime.signature import parse_time
 
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (
@@ -39,6 +39,9 @@ CREATE INDEX IF NOT EXISTS predictions_without_label ON predictions (time) WHERE
 CREATE TABLE IF NOT EXISTS truths (
   ref TEXT PRIMARY KEY, value REAL NOT NULL, met INTEGER NOT NULL, at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (seq INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE, value REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS scored (
+  place TEXT NOT NULL, date TEXT NOT NULL, identity TEXT NOT NULL, whole INTEGER NOT NULL,
+  PRIMARY KEY (place, date)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID
 """
 ADDED = {

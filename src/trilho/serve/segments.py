@@ -25,7 +25,9 @@ from trilho.serve.columns import OWN, Tables, named, quoted
 from trilho.serve.index import open_index
 from trilho.serve.intake import DAY_SECONDS, moment, no_rows
 from trilho.serve.partitions import Part, Partitions
+from trilho.serve.scored import ScoredDate, ScoredIntake
 from trilho.serve.sealing import Sealer
+from trilho_runtime.mask import Mask
 
 MOST_STRAY = 10
 WITHIN = "kind = ? AND last >= ? AND first < ?"
@@ -73,6 +75,24 @@ class LocalPredictionLog:
         """
         with self._lock:
             return self._sealer.seal()
+
+    def add_scored(self, scored: ScoredDate, mask: Mask | None = None) -> int:
+        """Take a date that a batch scored, as if its rows had been asked for; give how many rows are new.
+
+        The same rows again are none; other rows of the same table and date take the place of those. `mask` is what
+        servers keep out of their lines.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            return self._scored(mask).take(scored)
+
+    def scored(self, table: str, date: str) -> str | None:
+        """Give the identity of the rows that were taken of a table's date; None where none were."""
+        with self._lock:
+            return self._scored().taken(table, date) if self.folder.exists() else None
+
+    def _scored(self, mask: Mask | None = None) -> ScoredIntake:
+        return ScoredIntake(self._partitions, self._on, mask or Mask())
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 

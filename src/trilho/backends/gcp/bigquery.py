@@ -120,7 +120,7 @@ class BigQuery:
         """Load a Parquet file, all of it or nothing."""
         from google.cloud.bigquery import LoadJobConfig
 
-        config = LoadJobConfig.from_api_repr({"load": {"sourceFormat": "PARQUET", **settings}})  # type: ignore[no-untyped-call]
+        config = LoadJobConfig.from_api_repr({"load": {"sourceFormat": "PARQUET", **settings}})
         name = _new_id()
 
         def start() -> Any:

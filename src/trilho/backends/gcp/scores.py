@@ -46,8 +46,8 @@ class BigQueryScores:
             self._bigquery.query(
                 f"making {self._state}",
                 f"CREATE TABLE IF NOT EXISTS {self._state.sql} OPTIONS (description = '{_quote(self._kept)}') AS "
-                f"SELECT DATE '{NOBODY}' AS date, 0 AS version, CAST(0 AS FLOAT64) AS low, CAST(0 AS FLOAT64) AS high, '' AS told, "
-                "TIMESTAMP '1970-01-01 00:00:00' AS changed",
+                f"SELECT DATE '{NOBODY}' AS date, 0 AS version, CAST(0 AS FLOAT64) AS low, "
+                "CAST(0 AS FLOAT64) AS high, '' AS told, TIMESTAMP '1970-01-01 00:00:00' AS changed",
             )
         self._renew()
 

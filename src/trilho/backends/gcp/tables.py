@@ -11,19 +11,19 @@ import base64
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date as Date  # noqa: N812
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from trilho.backends.gcp.bigquery import BigQuery, TableName
 from trilho.backends.gcp.objects import SCHEME, GcsFiles
+from trilho.core.warehouse import Span
 from trilho.data.tables import database, name, text
 from trilho.errors import DataError, UsageError
 
 PAGE = 20_000
-ROWS_IN_FILE = 500_000
+MOST_ROW_BYTES = 2**28
 TIMES = ("TIMESTAMP", "DATETIME", "DATE", "STRING")
 KINDS = {
     "INTEGER": "BIGINT", "INT64": "BIGINT", "FLOAT": "DOUBLE", "FLOAT64": "DOUBLE", "BOOLEAN": "BOOLEAN",
@@ -39,10 +39,8 @@ class BigQueryTables:
     def __init__(self, bigquery: BigQuery, bucket: str | None = None, say: Say = lambda _line: None) -> None:
         self._bigquery, self._bucket, self._say = bigquery, bucket, say
 
-    def fetch(
-        self, table: TableName, to: Path, time: str | None = None, span: tuple[datetime, datetime] | None = None
-    ) -> list[Path]:
-        """Copy a table's rows, or those whose time lies in a span (UTC), to Parquet files of a folder that is new.
+    def fetch(self, table: TableName, to: Path, time: str | None = None, span: Span | None = None) -> list[Path]:
+        """Copy a table's rows, or those whose time lies in a span, to Parquet files of a folder that is new.
 
         Without a column of times the table's own partitions are taken. Raises UsageError for a table that has neither.
         """
@@ -59,9 +57,7 @@ class BigQueryTables:
             return self._through_bucket(job, to, table)
         return self._by_pages(job, to, table)
 
-    def _where(
-        self, found: Any, table: TableName, time: str | None, span: tuple[datetime, datetime] | None
-    ) -> str:
+    def _where(self, found: Any, table: TableName, time: str | None, span: Span | None) -> str:
         if span is None:
             return ""
         kinds = {one.name: one.field_type for one in found.schema}
@@ -100,13 +96,16 @@ class BigQueryTables:
     # ---- page by page ----------------------------------------------------------------------------------------------
 
     def _by_pages(self, job: Any, to: Path, table: TableName) -> list[Path]:
-        rows = self._bigquery.call(f"reading {table}", lambda: job.result(page_size=PAGE, retry=None))
+        from google.api_core.retry import Retry
+
+        again = Retry(timeout=self._bigquery.cloud.patience.seconds)
+        rows = self._bigquery.call(f"reading {table}", lambda: job.result(page_size=PAGE, retry=again))
         fields = [(one.name, _kind(one)) for one in rows.schema]
         files: list[Path] = []
         pages, done = iter(rows.pages), 0
         while (page := self._bigquery.call(f"reading {table}", lambda: next(pages, None))) is not None:
             lines = to / "page.jsonl"
-            done += _write_lines(lines, page, [one for one, _ in fields])
+            done += _write_lines(lines, page)
             files.append(_as_parquet(lines, to / f"page-{len(files):06d}.parquet", fields))
             if len(files) % 10 == 0:
                 self._say(f"  {done:,} of {rows.total_rows:,} rows of {table}")
@@ -115,35 +114,27 @@ class BigQueryTables:
         return files or [_as_parquet(_empty(to / "page.jsonl"), to / "page-000000.parquet", fields)]
 
 
-def spans(first: Date, last: Date, bounds: Callable[[Date], tuple[datetime, datetime]]) -> tuple[datetime, datetime]:
-    """Give the moments between which several dates lie."""
-    return bounds(first)[0], bounds(last)[1]
-
-
-def _between(column: str, kind: str, span: tuple[datetime, datetime], table: TableName) -> str:
+def _between(column: str, kind: str, span: Span, table: TableName) -> str:
     """Give the SQL that holds for a time of a span, so that partitions outside of it are not read.
 
-    >>> span = datetime(2026, 1, 31, 3), datetime(2026, 2, 1, 3)
+    >>> from datetime import date as Date
+    >>> span = Span(first=Date(2026, 1, 31), last=Date(2026, 1, 31), start=datetime(2026, 1, 31, 3),
+    ...             end=datetime(2026, 2, 1, 3))
     >>> _between("`day`", "DATE", span, TableName("p", "d", "t"))
-    "`day` >= DATE '2026-01-31' AND `day` < DATE '2026-02-01'"
+    "`day` BETWEEN DATE '2026-01-31' AND DATE '2026-01-31'"
+    >>> _between("`at`", "TIMESTAMP", span, TableName("p", "d", "t"))
+    "`at` >= TIMESTAMP '2026-01-31 03:00:00+00' AND `at` < TIMESTAMP '2026-02-01 03:00:00+00'"
     """
     if kind not in TIMES:
         raise UsageError(
             f"--from {table}: {column.strip('`')} is a {kind}; wanted a time or a date", hint="--whole scores all rows"
         )
     if kind == "DATE":
-        first, last = (moment + timedelta(hours=12) for moment in span)
-        start, end = first.date().isoformat(), last.date().isoformat()
-        if span[0].hour >= 12:  # a zone east of UTC: its date began on the evening before
-            start, end = (span[0] + timedelta(days=1)).date().isoformat(), (span[1] + timedelta(days=1)).date().isoformat()
-        else:
-            start, end = span[0].date().isoformat(), span[1].date().isoformat()
-        return f"{column} >= DATE '{start}' AND {column} < DATE '{end}'"
-    moments = [moment.isoformat(sep=" ") for moment in span]
+        return f"{column} BETWEEN DATE '{span.first}' AND DATE '{span.last}'"
     if kind == "DATETIME":
-        return f"{column} >= DATETIME '{moments[0]}' AND {column} < DATETIME '{moments[1]}'"
+        return f"{column} >= DATETIME '{span.start}' AND {column} < DATETIME '{span.end}'"
     value = f"SAFE_CAST({column} AS TIMESTAMP)" if kind == "STRING" else column
-    return f"{value} >= TIMESTAMP '{moments[0]}+00' AND {value} < TIMESTAMP '{moments[1]}+00'"
+    return f"{value} >= TIMESTAMP '{span.start}+00' AND {value} < TIMESTAMP '{span.end}+00'"
 
 
 def _kind(field: Any) -> str:
@@ -152,13 +143,12 @@ def _kind(field: Any) -> str:
     return KINDS[field.field_type]
 
 
-def _write_lines(file: Path, page: Any, names: Sequence[str]) -> int:
+def _write_lines(file: Path, page: Any) -> int:
     count = 0
     with file.open("w", encoding="utf-8") as lines:
         for row in page:
             lines.write(json.dumps([_plain(value) for value in row.values()]) + "\n")
             count += 1
-    del names
     return count
 
 
@@ -177,7 +167,8 @@ def _plain(value: Any) -> Any:
 
 def _as_parquet(lines: Path, to: Path, fields: Sequence[tuple[str, str]]) -> Path:
     casts = [f"{_cast(place + 1, kind)} AS {name(column)}" for place, (column, kind) in enumerate(fields)]
-    source = f"read_json({text(lines)}, format = 'newline_delimited', records = false, columns = {{json: 'VARCHAR[]'}}, maximum_object_size = 268435456)"  # noqa: E501
+    how = f"format = 'newline_delimited', records = false, maximum_object_size = {MOST_ROW_BYTES}"
+    source = f"read_json({text(lines)}, columns = {{json: 'VARCHAR[]'}}, {how})"
     with database() as connection:
         connection.execute("SET threads = 1")
         connection.execute(f"COPY (SELECT {', '.join(casts)} FROM {source}) TO {text(to)} (FORMAT parquet)")  # noqa: S608
@@ -206,8 +197,3 @@ def _size(bytes_: int) -> str:
     while size >= 1000 and unit != "PB":
         size, unit = size / 1000, next(units)
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def batches(rows: Iterator[Any]) -> Iterator[Any]:
-    """Give pages."""
-    yield from rows

@@ -327,8 +327,14 @@ def _cohorts(
     if not key:
         return places([f"{identity}.{row}" for row in range(*span)])
     found = part(connection, key, *span)
-    lists = [np.ma.filled(found[column].astype(object), None).tolist() for column in key]
+    lists = [_nulls_as_none(found[column]) for column in key]
     return places(lists[0] if len(lists) == 1 else [json.dumps(row, default=str) for row in zip(*lists, strict=True)])
+
+
+def _nulls_as_none(column: Any) -> list[Any]:
+    missing = np.ma.getmaskarray(column).tolist()
+    values = np.ma.getdata(column).tolist()
+    return [None if gone else value for value, gone in zip(values, missing, strict=True)]
 
 
 def _sum(profiles: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[int]]:

@@ -114,6 +114,8 @@ class ScoreTable:
 
     def keep(self, version: int, date: str, draft: Path, scored: Scored) -> None:
         """Put a whole date of a version in its place; what is served does not change yet."""
+        for told in draft.glob("*.told"):
+            told.unlink()
         place = self.folder / f"version={version}" / f"date={date}"
         place.parent.mkdir(parents=True, exist_ok=True)
         old = self.folder / DRAFTS / f"old-{uuid.uuid4().hex[:8]}"
@@ -130,6 +132,15 @@ class ScoreTable:
             self.dates[date].served = dict(served)
         self._link()
         self._write()
+
+    def files(self, version: int, date: str) -> list[Path]:
+        """Give the files that hold what a version said of a date."""
+        return sorted((self.folder / f"version={version}" / f"date={date}").glob("*.parquet"))
+
+    def served_files(self, date: str) -> list[tuple[Path, float, float]]:
+        """Give the files whose rows are served on a date, and which places of the cohort each serves: from, up to."""
+        shares = bounds(self.dates[date].served)
+        return [(file, low, high) for version, (low, high) in shares.items() for file in self.files(version, date)]
 
     def sweep(self) -> None:
         """Remove what killed runs left."""
@@ -163,7 +174,7 @@ class ScoreTable:
             shutil.rmtree(old, ignore_errors=True)
 
     def _link_files(self, version: int, date: str, place: Path) -> None:
-        for file in sorted((self.folder / f"version={version}" / f"date={date}").glob("*.parquet")):
+        for file in self.files(version, date):
             target = place / f"version-{version}-{file.name}"
             try:
                 os.link(file, target)
