@@ -235,7 +235,7 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
 def test_a_permission_that_is_missing_is_named_with_its_role(world: World) -> None:
     world.rules.deny.append("bigquery.tables.get")
-    with pytest.raises(TrilhoError, match="bigquery.tables.get") as told:
+    with pytest.raises(TrilhoError, match=r"bigquery\.tables\.get") as told:
         world.table().open()
     assert "roles/bigquery." in str(told.value.hint)
 
