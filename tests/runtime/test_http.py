@@ -270,6 +270,12 @@ def test_a_request_is_one_json_line_in_cloud_loggings_shape(capsys: pytest.Captu
     }
 
 
+def test_who_asks_whether_a_model_is_there_yet_is_not_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(503, {"error": "e"})
+    assert not list(written("json", "errors", Scope("GET", "/health"), answer, capsys))
+    assert len(list(written("json", "all", Scope("GET", "/health"), answer, capsys))) == 1
+
+
 @pytest.mark.parametrize(("wanted", "statuses"), [("none", []), ("errors", [400, 503]), ("all", [200, 400, 503])])
 def test_what_is_written_is_what_is_wanted(
     wanted: str, statuses: list[int], capsys: pytest.CaptureFixture[str]
@@ -277,7 +283,7 @@ def test_what_is_written_is_what_is_wanted(
     lines = [
         line
         for status in (200, 400, 503)
-        for line in written("json", wanted, Scope("GET", "/"), Answer(status, {"error": "e"}), capsys)
+        for line in written("json", wanted, Scope("POST", "/"), Answer(status, {"error": "e"}), capsys)
     ]
     assert [line["httpRequest"]["status"] for line in lines] == statuses
     severities = {200: "INFO", 400: "WARNING", 503: "ERROR"}

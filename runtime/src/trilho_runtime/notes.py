@@ -17,6 +17,7 @@ import orjson
 Wanted = Literal["none", "errors", "all"]
 Format = Literal["text", "json"]
 LONGEST_TEXT = 200
+NOT_YET = 503
 TRACE_LENGTH, SPAN_LENGTH = 32, 16
 
 
@@ -61,6 +62,8 @@ class RequestNotes:
         """Write down what became of a request, if that is wanted."""
         if answer.status < self._from:
             return
+        if self._from and answer.status == NOT_YET and request.scope.method == "GET":
+            return  # whoever waits for a model asks again and again
         scope, seconds = request.scope, time.perf_counter() - request.started
         text = f"{scope.method} {scope.path[:LONGEST_TEXT]} {answer.status}"
         if self._writer.format == "text":
