@@ -13,6 +13,7 @@ EXAMPLES = ROOT / "examples"
 collect_ignore = [  # scripts for other interpreters
     "adopt/parity_notebook.py",
     "adopt/slice_replay_run.py",
+    "runtime/history_equality.py",
     "runtime/package_cases.py",
 ]
 

@@ -146,7 +146,7 @@ def test_an_unseeded_model_is_named_as_such(rides: World, python: Path, tmp_path
     spoiled.edit("src/rides/fit.py", "sklearn.ensemble import HistGradientBoostingRegressor",
                  "sklearn.ensemble import ExtraTreesRegressor as HistGradientBoostingRegressor")  # fmt: skip
     spoiled.edit("src/rides/fit.py", "max_iter=20, random_state=0).fit(X, y)",
-                 "5, max_features=0.5).fit(X.fillna(0), y)")  # fmt: skip
+                 "5, max_features=0.5, min_samples_leaf=20, bootstrap=True).fit(X.fillna(0), y)")  # fmt: skip
     spoiled.edit("src/rides/features.py", 'df["temp"].astype("float32")', 'df["temp"].fillna(0)')
     fit = spoiled.certify(python).stages[2]
     assert fit.state == "different"

@@ -1,4 +1,4 @@
-"""Scores in BigQuery: one table a version, one partition a date, a view that is served; against the emulator."""
+"""Tables of scores in BigQuery, by the real client: replaced whole, served in one step, errors in two lines."""
 
 from __future__ import annotations
 

@@ -361,3 +361,30 @@ def make(tmp_path: Path) -> Iterator[Callable[[], ScoreTable]]:
     yield one
     for table in made:
         table.close()
+
+
+def test_a_backfill_is_in_its_place_at_its_end(tiny: Path, table: ScoreTable, scorers: Scorers, tmp_path: Path) -> None:
+    file, days = rows(tmp_path / "in.parquet", 96, ROWS.replace("to_minutes(i % 1000)", "to_hours(i)")), range(1, 5)
+    for day in days:
+        score(table, batch(tiny, scorers, file, date=Date(2024, 3, day), only_date=True, one_of_many=True))
+    assert len(list((table.folder / "current").iterdir())) == 1  # the first at once, the others within seconds
+    assert table.served("2024-03-04") == {1: 100}
+    assert table.dates["2024-03-04"].served == {}
+    table.close()
+    assert len(served(table)) == 96
+    again = ScoreTable(table.folder, "tiny").open()
+    assert {date.served[1] for date in again.dates.values()} == {100}
+    again.close()
+
+
+def test_rows_of_thousands_of_columns_get_more_memory(
+    tiny: Path, table: ScoreTable, scorers: Scorers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MEMORY", "12MB")
+    wide = ROWS.replace("AS level", "AS level, " + ", ".join(f"i * {k} AS w{k}" for k in range(400)))
+    file = rows(tmp_path / "in.parquet", 2000, wide)
+    score(table, batch(tiny, scorers, file))
+    assert len(served(table)) == 2000
+    monkeypatch.setattr(running, "MORE_MEMORY", "12MB")
+    with pytest.raises(DataError, match="do not fit into 12MB, 100,000 of them at once"):
+        score(table, batch(tiny, scorers, file, again=True))

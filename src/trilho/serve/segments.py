@@ -205,10 +205,10 @@ class LocalPredictionLog:
             try:
                 return act(self._partitions.union(parts))
             except DataError as error:
-                if all(self._partitions.path(part).exists() for part in parts):
-                    raise self._blamed(parts) or error from error
-                if attempt == 4:
-                    raise self._blamed(parts) or error from error
+                there = all(self._partitions.path(part).exists() for part in parts)
+                blamed = self._blamed(parts) if there or attempt == 4 else None
+                if blamed is not None or attempt == 4:
+                    raise blamed or error from error
             with self._database.write() as connection:
                 self._partitions.settle(connection)
         return None

@@ -28,7 +28,18 @@ from trilho.data.tables import name, text
 from trilho.errors import DataError, Refused
 from trilho.serve.batch.cohort import places
 from trilho.serve.batch.scorer import Scorer, Scorers
-from trilho.serve.batch.source import Field, digest, extent, freeze, open_database, part, remove_database
+from trilho.serve.batch.source import (
+    MEMORY,
+    MORE_MEMORY,
+    Field,
+    TooLarge,
+    digest,
+    extent,
+    freeze,
+    open_database,
+    part,
+    remove_database,
+)
 from trilho.serve.batch.table import DRAFTS, Scored, ScoreTable
 from trilho.serve.columns import OWN
 from trilho_runtime.exchange import write_part
@@ -84,6 +95,8 @@ class Batch:
     """How far the past of a model of lags is known."""
     again: bool = False
     part_rows: int = PART_ROWS
+    one_of_many: bool = False
+    """Other dates follow: this one may be in its place a little later."""
     progress: Progress | None = None
 
 
@@ -108,11 +121,31 @@ def score(table: ScoreTable, batch: Batch) -> Outcome:
     Raises DataError for rows that cannot be read or predicted, Refused where the contract is broken; the table then
     is as it was.
     """
+    try:
+        outcome = _score(table, batch, MEMORY)
+    except TooLarge:  # rare, and seen late: most tables do with little
+        outcome = _score_large(table, batch)
+    with _writing(table):
+        _serve(table, batch, outcome)
+    return outcome
+
+
+def _score_large(table: ScoreTable, batch: Batch) -> Outcome:
+    try:
+        return _score(table, batch, MORE_MEMORY)
+    except TooLarge:
+        raise DataError(
+            f"the rows of {batch.date} do not fit into {MORE_MEMORY}, {batch.part_rows:,} of them at once",
+            hint="--part-rows 1000 takes fewer at once",
+        ) from None
+
+
+def _score(table: ScoreTable, batch: Batch, memory: str) -> Outcome:
     date = batch.date.isoformat()
     outcome = Outcome(date)
     frozen = table.folder / DRAFTS / f"rows-{date}.db"
     try:
-        with _writing(table), open_database(frozen) as connection:
+        with _writing(table), open_database(frozen, memory) as connection:
             only = (batch.time, batch.date) if batch.only_date and batch.time else None
             outcome.rows = freeze(connection, batch.files, batch.fields, only, batch.zone)
             if not outcome.rows:
@@ -124,15 +157,13 @@ def score(table: ScoreTable, batch: Batch) -> Outcome:
                 _score_with(model, table, batch, connection, rows, outcome)
     finally:
         remove_database(frozen)
-    with _writing(table):
-        _serve(table, batch, outcome)
     return outcome
 
 
 def _serve(table: ScoreTable, batch: Batch, outcome: Outcome) -> None:
     served = {model.version: batch.shares[model.version] for model in batch.models if batch.shares.get(model.version)}
-    if table.dates[outcome.date].served != served or outcome.scored:
-        table.serve({outcome.date: served or {batch.models[0].version: 100}})
+    if table.served(outcome.date) != served or outcome.scored:
+        table.serve({outcome.date: served or {batch.models[0].version: 100}}, soon=batch.one_of_many)
 
 
 @contextmanager
@@ -142,7 +173,9 @@ def _writing(table: ScoreTable) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except duckdb.OutOfMemoryException as error:
+        raise TooLarge(str(error).splitlines()[0]) from error
+    except (OSError, duckdb.IOException) as error:
         why = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         fact = f"{table.folder} cannot be written: {why}"
         raise DataError(fact, hint="look for a full disk; the same command goes on where this one stopped") from error

@@ -6,7 +6,9 @@ changes nothing, a run that was killed goes on where it was, and memory is that 
 
 from __future__ import annotations
 
+import errno
 import glob
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARK = "{date}"
-MEMORY = "400MB"
+MEMORY, MORE_MEMORY = "400MB", "4GB"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def files_of(table: str, folder: Path, date: Date) -> list[Path]:
 
 
 @contextmanager
-def open_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_database(path: Path, memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database on the disk, with little memory; times with a zone are read as UTC."""
     import duckdb
 
@@ -75,9 +77,28 @@ def open_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute(f"SET memory_limit = '{memory}'")
         connection.execute(f"SET temp_directory = {text(path.with_suffix('.tmp'))}")
         yield connection
+
+
+class TooLarge(Exception):
+    """Rows of thousands of columns, or of very long texts, do not fit into the little memory."""
+
+
+@contextmanager
+def _kept_apart() -> Iterator[None]:
+    """Keep a want of memory, or of room on the disk, apart from what is wrong with a file."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise TooLarge(str(error).splitlines()[0]) from error
+    except duckdb.IOException as error:
+        if os.strerror(errno.ENOSPC) in str(error):  # of the disk that is written, not of the file that is read
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def remove_database(path: Path) -> None:
@@ -109,7 +130,7 @@ def freeze(
             f"--at with a table that has no column {only[0]}; it has {', '.join(types)}",
             hint=f'put "{MARK}" in the path of --from, or say --whole to score all of its rows',
         )
-    with told_of(files[0]):
+    with told_of(files[0]), _kept_apart():
         query = f"CREATE TABLE t AS SELECT {chosen} FROM {source} {where}"  # noqa: S608
         connection.execute(query)
     found = connection.execute("SELECT count(*) FROM t").fetchone()
@@ -161,7 +182,8 @@ def part(
     """Give columns of the table's rows from `start` up to `stop`."""
     listed = ", ".join(map(name, columns)) or "rowid"
     query = f"SELECT {listed} FROM t WHERE rowid >= {start} AND rowid < {stop} ORDER BY rowid"  # noqa: S608
-    return connection.execute(query).fetchnumpy()
+    with _kept_apart():
+        return connection.execute(query).fetchnumpy()
 
 
 def _scan(files: Sequence[Path], fields: Sequence[Field]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +32,7 @@ FILE = "table.json"
 CURRENT = "current"
 TREES = ".tables"
 DRAFTS = ".drafts"
+LINK_SECONDS = 5.0
 TREES_KEPT = 2  # whoever reads the one before may finish
 
 
@@ -64,6 +66,8 @@ class ScoreTable:
         self.model = model
         self._lease = Lease(folder / ".lease", f"{folder} is being written")
         self.dates: dict[str, Date] = {}
+        self._due: dict[str, Mapping[int, int]] = {}
+        self._linked = 0.0
 
     def open(self) -> ScoreTable:
         """Take the table for writing and read what it has. Raises Unreachable while another process writes it."""
@@ -80,8 +84,11 @@ class ScoreTable:
         return self
 
     def close(self) -> None:
-        """Let others write."""
-        self._lease.release()
+        """Put in place what is to be served, and let others write."""
+        try:
+            self.flush()
+        finally:
+            self._lease.release()
 
     def read(self) -> None:
         """Read what the table has."""
@@ -126,20 +133,37 @@ class ScoreTable:
         self._write()
         shutil.rmtree(old, ignore_errors=True)
 
-    def serve(self, shares: Mapping[str, Mapping[int, int]]) -> None:
-        """Say for dates which versions' rows are served, and put that in place at once."""
-        for date, served in shares.items():
+    def serve(self, shares: Mapping[str, Mapping[int, int]], *, soon: bool = False) -> None:
+        """Say for dates which versions' rows are served, and put that in place at once.
+
+        With `soon` it may take a few seconds more, until a date after it or `close`: in a backfill of a year each date
+        would link all those before it anew.
+        """
+        self._due.update(shares)
+        if not soon or time.monotonic() - self._linked > LINK_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put in place what is to be served."""
+        if not self._due:
+            return
+        for date, served in self._due.items():
             self.dates[date].served = dict(served)
         self._link()
         self._write()
+        self._due, self._linked = {}, time.monotonic()
 
     def files(self, version: int, date: str) -> list[Path]:
         """Give the files that hold what a version said of a date."""
         return sorted((self.folder / f"version={version}" / f"date={date}").glob("*.parquet"))
 
+    def served(self, date: str) -> Mapping[int, int]:
+        """Give the share of a date's rows that each version's are served for, now or in a moment."""
+        return self._due.get(date, self.dates[date].served)
+
     def served_files(self, date: str) -> list[tuple[Path, float, float]]:
         """Give the files whose rows are served on a date, and which places of the cohort each serves: from, up to."""
-        shares = bounds(self.dates[date].served)
+        shares = bounds(self.served(date))
         return [(file, low, high) for version, (low, high) in shares.items() for file in self.files(version, date)]
 
     def sweep(self) -> None:

@@ -77,8 +77,9 @@ class WarehouseTable(ScoreTable):
         self.dates.setdefault(date, Date()).versions[version] = scored
         self._loaded.add((date, version))
 
-    def serve(self, shares: Mapping[str, Mapping[int, int]]) -> None:
-        """Say for dates which versions' rows are served, and put that in place at once."""
+    def serve(self, shares: Mapping[str, Mapping[int, int]], *, soon: bool = False) -> None:
+        """Say for dates which versions' rows are served, and put that in place at once; it costs the same for each."""
+        del soon
         changed = []
         for date, served in shares.items():
             places = bounds(served)
