@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from trilho_runtime.service import HttpServer, address_of, bind, write_whole
+from trilho_runtime.web.service import HttpServer, address_of, bind, write_whole
 
 ANSWER = b'{"predictions":[126.94],"ids":["a9f7ba6f72dacd66a21e8ea9.0"],"model":"constant","version":1}'
 HEADERS = [("content-type", "application/json")]

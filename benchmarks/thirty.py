@@ -56,7 +56,7 @@ def fitted(rows: pd.DataFrame, rng: np.random.Generator) -> Pipeline:
 
 def make(folder: Path) -> None:
     """Write the package, the rows and their predictions."""
-    from trilho_runtime.packing import package
+    from trilho_runtime.model.packing import package
 
     rng = np.random.default_rng(7)
     train = table(rng, TRAIN_ROWS)

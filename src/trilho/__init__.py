@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trilho.errors import TrilhoError
     from trilho.platform import Platform
     from trilho.project import Project, TrainOutcome
-    from trilho_runtime.packing import package
+    from trilho_runtime.model.packing import package
 
 __all__ = ["Platform", "Project", "TrainOutcome", "TrilhoError", "package"]
 
@@ -22,7 +22,7 @@ _HOMES = {
     "Project": "trilho.project",
     "TrainOutcome": "trilho.project",
     "TrilhoError": "trilho.errors",
-    "package": "trilho_runtime.packing",
+    "package": "trilho_runtime.model.packing",
 }
 
 

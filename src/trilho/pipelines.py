@@ -25,8 +25,8 @@ from trilho.pipeline.definition.document import Definition, load_definition, rea
 from trilho.pipeline.keeping.runs import RunFolder, is_elsewhere, new_run_id
 from trilho.pipeline.rules.check import require_sound
 from trilho.pipeline.rules.reading import Finding
-from trilho_runtime.digest import digest_json
-from trilho_runtime.fingerprint import code_digest
+from trilho_runtime.steps.digest import digest_json
+from trilho_runtime.steps.fingerprint import code_digest
 
 if TYPE_CHECKING:
     from trilho.core import records as r

@@ -24,7 +24,7 @@ from trilho.testing.emulator.http import Router, Server
 from trilho.testing.emulator.pubsub import PubSub, find_jar
 from trilho.testing.emulator.rules import Rules
 from trilho.testing.emulator.storage import StorageService
-from trilho_runtime.publish import Publisher, request_message
+from trilho_runtime.prediction.publish import Publisher, request_message
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC))

@@ -133,7 +133,7 @@ def test_a_package_that_was_changed_is_refused(trilho: Verb, package: Path, tmp_
 
 
 def test_a_storage_that_is_away_may_be_asked_again(trilho: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trilho_runtime.download.ATTEMPTS", 1)
+    monkeypatch.setattr("trilho_runtime.processes.download.ATTEMPTS", 1)
     said = trilho("serve", "http://127.0.0.1:1/model")
     assert said.code == 5
     assert len(said.err.splitlines()) == 2

@@ -12,7 +12,7 @@ import pytest
 from trilho.config import Settings
 from trilho.data.labels import LOADED, append_labels, key_text, source_files
 from trilho.errors import ConfigError, DataError
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 
 def settings(key: str | None = "event_id", **labels: Any) -> Settings:

@@ -19,7 +19,7 @@ from trilho.pipeline.execution.fingerprint import leaf_fingerprint, step_of
 from trilho.pipeline.ir.spec import ArtifactOutput, Component, Container
 from trilho.pipeline.libraries import libraries_of
 from trilho.pipeline.places import Places
-from trilho_runtime.fingerprint import closure, code_digest, step_fingerprint
+from trilho_runtime.steps.fingerprint import closure, code_digest, step_fingerprint
 
 FILES = {
     "shop/__init__.py": "from .rules import times as published\n",
@@ -385,7 +385,7 @@ def test_an_interpreter_is_asked_once_until_its_folders_change(home: Path, monke
 def test_what_the_platform_and_the_step_itself_know_of_libraries_is_the_same(home: Path, project_python: Path) -> None:
     import subprocess
 
-    ask = "import trilho_runtime.fingerprint as f; print(f.libraries_digest())"
+    ask = "import trilho_runtime.steps.fingerprint as f; print(f.libraries_digest())"
     done = subprocess.run([project_python, "-c", ask], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == libraries_of(project_python, home)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trilho_runtime.fingerprint import code_digest
+from trilho_runtime.steps.fingerprint import code_digest
 
 STEPS, A, B, ONE = "shop/steps.py", "shop/a.py", "shop/b.py", "def g(): return 1\n"
 SECONDS = itertools.count(1000)

@@ -14,7 +14,7 @@ from trilho.core.projection import Rollout
 from trilho.core.readings import VersionStats
 from trilho.release.betting import BINS
 from trilho.release.rollout import advance
-from trilho_runtime.measures import EDGES_MS
+from trilho_runtime.web.measures import EDGES_MS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = "2026-03-01T12:00:00+00:00"

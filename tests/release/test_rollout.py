@@ -29,8 +29,8 @@ from trilho.release.rollout import (
     undo,
     waits_for,
 )
-from trilho_runtime.measures import EDGES_MS
-from trilho_runtime.slower import allowed_edges, place
+from trilho_runtime.routing.slower import allowed_edges, place
+from trilho_runtime.web.measures import EDGES_MS
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 SERVE = Serve(canary=[10, 50, 100], canary_requests=50)

@@ -15,8 +15,8 @@ from trilho.core.projection import ModelState, State, fold
 from trilho.core.readings import ShadowStats, VersionStats
 from trilho.release.comparison import compare, threshold
 from trilho.release.rollout import advance, move, rollback, start, waits_for
-from trilho_runtime.measures import EDGES_MS
-from trilho_runtime.slower import allowed_edges
+from trilho_runtime.routing.slower import allowed_edges
+from trilho_runtime.web.measures import EDGES_MS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COUNT = st.integers(0, 400)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from trilho.release import sequential
 from trilho.release.evidence import over_champion, over_in_pairs
-from trilho_runtime.measures import EDGES_MS
-from trilho_runtime.slower import allowed_edges, place
+from trilho_runtime.routing.slower import allowed_edges, place
+from trilho_runtime.web.measures import EDGES_MS
 
 Ints = NDArray[np.int64]
 

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from trilho_runtime.history import History, keys_of
-from trilho_runtime.lookup import Lookup, spelled
-from trilho_runtime.online import SqlitePast
-from trilho_runtime.outputs import Outputs
-from trilho_runtime.predictor import Predictor
-from trilho_runtime.signature import Signature
+from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.model.predictor import Predictor
+from trilho_runtime.schema.signature import Signature
+from trilho_runtime.serving.lookup import Lookup, spelled
+from trilho_runtime.serving.online import SqlitePast
 
 SHOPS, DAYS, PACKED = 4, 70, 30
 WEIGHTS = 0.5 ** np.arange(8)[::-1]

@@ -23,14 +23,14 @@ from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
 
-from trilho_runtime import packing  # noqa: E402
-from trilho_runtime.field import RowError  # noqa: E402
-from trilho_runtime.manifest import PackageError  # noqa: E402
 from trilho_runtime.mlflow_flavor import mlmodel_text, write_model  # noqa: E402
-from trilho_runtime.outputs import Outputs  # noqa: E402
+from trilho_runtime.model import packing  # noqa: E402
+from trilho_runtime.model.manifest import PackageError  # noqa: E402
+from trilho_runtime.model.outputs import Outputs  # noqa: E402
+from trilho_runtime.model.proof import prove  # noqa: E402
 from trilho_runtime.package import Package, open_package  # noqa: E402
-from trilho_runtime.proof import prove  # noqa: E402
-from trilho_runtime.signature import Field, Signature  # noqa: E402
+from trilho_runtime.schema.field import RowError  # noqa: E402
+from trilho_runtime.schema.signature import Field, Signature  # noqa: E402
 
 N = 120
 Write = Callable[..., Package]

@@ -35,12 +35,13 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler  # noqa: E402
 from sklearn.svm import LinearSVC  # noqa: E402
 
-from trilho_runtime import draft, onnx_conversion, onnx_export, onnx_trees, packing  # noqa: E402
-from trilho_runtime.manifest import PackageError  # noqa: E402
-from trilho_runtime.onnx_export import ParityError, export, main  # noqa: E402
-from trilho_runtime.onnx_parity import _places, _values  # noqa: E402
+from trilho_runtime.formats import onnx_conversion, onnx_export, onnx_trees  # noqa: E402
+from trilho_runtime.formats.onnx_export import ParityError, export, main  # noqa: E402
+from trilho_runtime.formats.onnx_parity import _places, _values  # noqa: E402
+from trilho_runtime.model import draft, packing  # noqa: E402
+from trilho_runtime.model.manifest import PackageError  # noqa: E402
+from trilho_runtime.model.proof import prove  # noqa: E402
 from trilho_runtime.package import Package, open_package  # noqa: E402
-from trilho_runtime.proof import prove  # noqa: E402
 
 N = 240
 Write = Callable[..., Package]
@@ -182,7 +183,13 @@ def test_it_is_run_as_its_docstring_says(write: Write, tmp_path: Path) -> None:
 def test_what_is_written_beside_it(tmp_path: Path, own: Any) -> None:
     model = light().fit(own.build(FRAME), VALUE)
     package = packing.package(model, FRAME, name="tried", out=tmp_path / "made", features=own.build, decide=own.decide)
-    command = [sys.executable, "-m", "trilho_runtime.onnx_export", str(package), str(tmp_path / "deep" / "model.onnx")]
+    command = [
+        sys.executable,
+        "-m",
+        "trilho_runtime.formats.onnx_export",
+        str(package),
+        str(tmp_path / "deep" / "model.onnx"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -281,7 +288,7 @@ def test_missing_libraries_are_told_with_the_command(
 def test_a_changed_package_is_not_converted(write: Write, tmp_path: Path) -> None:
     package = write(Ridge().fit(NUMBERS.fillna(0), VALUE), NUMBERS.fillna(0))
     (package.folder / "sample.json").write_text("{}")
-    command = [sys.executable, "-m", "trilho_runtime.onnx_export", str(package.folder), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "trilho_runtime.formats.onnx_export", str(package.folder), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "sample.json: its digest is" in done.stderr

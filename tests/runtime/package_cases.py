@@ -34,14 +34,14 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.svm import LinearSVC  # noqa: E402
 
 import trilho_runtime  # noqa: E402
-from trilho_runtime import packing  # noqa: E402
-from trilho_runtime.estimator import is_safe  # noqa: E402
-from trilho_runtime.loaded import load_model  # noqa: E402
-from trilho_runtime.manifest import PackageError  # noqa: E402
+from trilho_runtime.model import packing  # noqa: E402
+from trilho_runtime.model.estimator import is_safe  # noqa: E402
+from trilho_runtime.model.manifest import PackageError  # noqa: E402
+from trilho_runtime.model.proof import prove  # noqa: E402
+from trilho_runtime.model.validation import measures  # noqa: E402
 from trilho_runtime.package import Package, open_package  # noqa: E402
-from trilho_runtime.proof import prove  # noqa: E402
-from trilho_runtime.signature import Signature  # noqa: E402
-from trilho_runtime.validation import measures  # noqa: E402
+from trilho_runtime.schema.signature import Signature  # noqa: E402
+from trilho_runtime.serving.loaded import load_model  # noqa: E402
 
 N = 120
 Write = Callable[..., Package]
@@ -617,11 +617,11 @@ def test_truth_makes_metrics_and_what_the_watcher_compares(write: Write) -> None
     assert package.manifest["metrics"]["accuracy"] == pytest.approx((model.predict(frame) == y).mean())
     assert write(model, frame, out="bare").manifest["metrics"] == {}
     assert write(model, frame, y=y, metrics={"auc": 0.5}, out="given").manifest["metrics"]["auc"] == 0.5
-    assert measures.__module__ == "trilho_runtime.validation"
+    assert measures.__module__ == "trilho_runtime.model.validation"
 
 
 def test_a_key_in_the_environment_signs_what_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trilho_runtime.signing import write_keys
+    from trilho_runtime.model.signing import write_keys
 
     public, name = write_keys(tmp_path / "key")
     monkeypatch.setenv("TRILHO_TRUSTED_KEYS", str(public))

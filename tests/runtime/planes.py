@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 import orjson
 
-from trilho_runtime.loaded import Loaded
-from trilho_runtime.outputs import Outputs
+from trilho_runtime.model.outputs import Outputs
 from trilho_runtime.package import ModelError, Package, Predictor
-from trilho_runtime.signature import Field, Signature
+from trilho_runtime.schema.signature import Field, Signature
+from trilho_runtime.serving.loaded import Loaded
 
 SIGNATURE = Signature((Field("x", "number", False), Field("c", "string", True), Field("at", "timestamp", True)))
 ROW: dict[str, Any] = {"x": 1.0, "c": "a", "at": "2024-01-01T05:00:00"}

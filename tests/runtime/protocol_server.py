@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from trilho_runtime.access import AccessError, check_exposure, open_access
-from trilho_runtime.http import Answer, App, HttpError, Request
-from trilho_runtime.inference import Inference
-from trilho_runtime.job import Job, Outcome
-from trilho_runtime.labelling import Labelling
-from trilho_runtime.log import LineLog
-from trilho_runtime.notes import RequestNotes, use_format
-from trilho_runtime.openapi import OpenApi, Served
-from trilho_runtime.service import Service, bind, serve
-from trilho_runtime.signature import RowError, Signature
-from trilho_runtime.vertex import Platform, Vertex
+from trilho_runtime.prediction.job import Job, Outcome
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.protocols.inference import Inference
+from trilho_runtime.protocols.labelling import Labelling
+from trilho_runtime.protocols.openapi import OpenApi, Served
+from trilho_runtime.protocols.vertex import Platform, Vertex
+from trilho_runtime.schema.signature import RowError, Signature
+from trilho_runtime.web.access import AccessError, check_exposure, open_access
+from trilho_runtime.web.http import Answer, App, HttpError, Request
+from trilho_runtime.web.notes import RequestNotes, use_format
+from trilho_runtime.web.service import Service, bind, serve
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "x", "type": "number", "nullable": False, "minimum": -2.0, "maximum": 3.5},

@@ -138,7 +138,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from trilho_runtime.packing import package
+from trilho_runtime.model.packing import package
 
 folder = Path(sys.argv[1])
 rng = np.random.default_rng(5)

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from tests.runtime.protocol_server import ANSWER, ROW
 from tests.runtime.serving import Launcher, call
 
-from trilho_runtime import tokens as module
-from trilho_runtime.access import Access, AccessError, Keys, check_exposure, is_loopback, open_access, read_keys
-from trilho_runtime.http import HttpError
-from trilho_runtime.tokens import LONGEST_TOKEN, REMEMBERED, Certificates, Tokens
+from trilho_runtime.web import tokens as module
+from trilho_runtime.web.access import Access, AccessError, Keys, check_exposure, is_loopback, open_access, read_keys
+from trilho_runtime.web.http import HttpError
+from trilho_runtime.web.tokens import LONGEST_TOKEN, REMEMBERED, Certificates, Tokens
 
 SERVER = "tests.runtime.protocol_server"
 KEY = "0123456789abcdef-key"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from trilho_runtime.batch import Inline, Worker
+from trilho_runtime.serving.batch import Inline, Worker
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trilho_runtime.casting import Given, cast_columns
-from trilho_runtime.exchange import read_part, write_part
-from trilho_runtime.signature import Field, RowError, Signature
+from trilho_runtime.schema.casting import Given, cast_columns
+from trilho_runtime.schema.signature import Field, RowError, Signature
+from trilho_runtime.serving.exchange import read_part, write_part
 
 VALUES: dict[str, list[Any]] = {
     "number": [0.5, -3.25, 1e300, 7.0, 0.0],

@@ -18,7 +18,7 @@ from tests.runtime.serving import FEATURES, ROW, Running, alive, call, make_pack
 
 from trilho_runtime import container
 from trilho_runtime.container import address, callers
-from trilho_runtime.plan import PlanError, Shadow, read_plan, versions_in
+from trilho_runtime.processes.plan import PlanError, Shadow, read_plan, versions_in
 
 TRIPLE = FEATURES.replace('frame[["x"]] * 2', 'frame[["x"]] * 3')
 KEY = "a-key-of-more-than-16-letters"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trilho_runtime.decision import DecisionError, Following, compare, load_decision, write_decision
-from trilho_runtime.function import StepError
-from trilho_runtime.rules import FollowedRules
+from trilho_runtime.serving.rules import FollowedRules
+from trilho_runtime.steps.function import StepError
 
 
 def project(folder: Path, limit: float = 0.5, rule: str = "") -> Path:
@@ -210,7 +210,7 @@ def test_a_file_that_says_nothing_leaves_the_decision_before(tmp_path: Path, tol
 
 def test_what_could_not_be_loaded_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 6.0, 6.0])
-    monkeypatch.setattr("trilho_runtime.rules.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("trilho_runtime.serving.rules.time.monotonic", lambda: next(moments))
     file = tmp_path / "holds.json"
     file.write_text(json.dumps({"schema": 1, "version": 1, "folder": str(tmp_path / "decision")}))
     rules = FollowedRules(file)

@@ -12,13 +12,13 @@ from tests.runtime.planes import FakePredictor, loaded
 from tests.runtime.serving import ANSWER, FEATURES, ROW, Launcher, Running, call, make_package, until
 
 from trilho_runtime.decision import write_decision
-from trilho_runtime.job import Job, Outcome
-from trilho_runtime.manifest import digest_of
-from trilho_runtime.measures import Tally
+from trilho_runtime.model.manifest import digest_of
 from trilho_runtime.package import Package, PackageError
-from trilho_runtime.predict import PredictionApp
-from trilho_runtime.rules import FollowedRules, PackagedRule, packaged_rule
-from trilho_runtime.work import Work
+from trilho_runtime.prediction.job import Job, Outcome
+from trilho_runtime.serving.predict import PredictionApp
+from trilho_runtime.serving.rules import FollowedRules, PackagedRule, packaged_rule
+from trilho_runtime.serving.work import Work
+from trilho_runtime.web.measures import Tally
 
 OWN = """
 from tiny import features

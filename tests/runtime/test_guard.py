@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trilho_runtime.guard import Guard, kill_group, watch
+from trilho_runtime.steps.guard import Guard, kill_group, watch
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import orjson
 import pytest
 from tests.runtime.serving import Launcher, call, until
 
-from trilho_runtime.body import is_deeper, parse_json
-from trilho_runtime.http import Answer, App, HttpError, Request
-from trilho_runtime.notes import RequestNotes, Writer, trace_of
+from trilho_runtime.web.body import is_deeper, parse_json
+from trilho_runtime.web.http import Answer, App, HttpError, Request
+from trilho_runtime.web.notes import RequestNotes, Writer, trace_of
 
 SERVER = "tests.runtime.protocol_server"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

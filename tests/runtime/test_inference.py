@@ -18,14 +18,14 @@ from tests.runtime.serving import Launcher, Reply, call
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
-from trilho_runtime.entries import Telling
-from trilho_runtime.http import HttpError
-from trilho_runtime.inference import datatype_of, header_length, read_head, rows_of
-from trilho_runtime.inferred import described, inferred
-from trilho_runtime.job import Outcome
-from trilho_runtime.outputs import Outputs
-from trilho_runtime.signature import Field
-from trilho_runtime.tensors import NUMPY, Binary, read_tensor, write_binary, write_tensor
+from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.prediction.entries import Telling
+from trilho_runtime.prediction.job import Outcome
+from trilho_runtime.protocols.inference import datatype_of, header_length, read_head, rows_of
+from trilho_runtime.protocols.inferred import described, inferred
+from trilho_runtime.protocols.tensors import NUMPY, Binary, read_tensor, write_binary, write_tensor
+from trilho_runtime.schema.signature import Field
+from trilho_runtime.web.http import HttpError
 
 SERVER = "tests.runtime.protocol_server"
 INFER = "/v2/models/tiny/infer"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from tests.runtime.serving import Launcher, call
 
-from trilho_runtime.http import HttpError
-from trilho_runtime.labelling import MAX_LABELS, Labelling, repeated
-from trilho_runtime.log import LineLog
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.protocols.labelling import MAX_LABELS, Labelling, repeated
+from trilho_runtime.web.http import HttpError
 
 SERVER = "tests.runtime.protocol_server"
 

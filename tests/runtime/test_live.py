@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trilho_runtime import live as live_module
 from trilho_runtime.bins import place_numbers
-from trilho_runtime.live import LiveProfile, live_reference
+from trilho_runtime.prediction import live as live_module
+from trilho_runtime.prediction.live import LiveProfile, live_reference
 from trilho_runtime.profile import PREDICTION, Reference, add
 
 COLORS = ["red", "green", "blue"]

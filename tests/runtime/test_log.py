@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trilho_runtime.log import LabelError, LineLog, label_lines, now
+from trilho_runtime.prediction.log import LabelError, LineLog, label_lines, now
 
 
 def lines_of(folder: Path) -> list[Any]:
@@ -41,7 +41,7 @@ def test_a_full_disk_refuses_the_line_and_leaves_whole_lines_only(tmp_path: Path
     code = f"""
 import resource, signal
 from pathlib import Path
-from trilho_runtime.log import LineLog
+from trilho_runtime.prediction.log import LineLog
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 log = LineLog(Path({str(tmp_path)!r}))
 log.append(b'{{"n":1}}\\n')

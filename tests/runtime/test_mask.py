@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trilho_runtime.mask import Mask, canonical_text
+from trilho_runtime.prediction.mask import Mask, canonical_text
 
 MASK = Mask.parse('{"cpf": "hash", "name": "drop"}', "a secret")
 

@@ -16,12 +16,12 @@ import pytest
 from tests.runtime.serving import NOTEBOOKS, ROOT, notebooks_environment
 
 from trilho_runtime.history import History
-from trilho_runtime.lookup import Lookup, spans_of
-from trilho_runtime.measures import Tally
-from trilho_runtime.online import PastRows, SqlitePast, StoreError, entity_text
-from trilho_runtime.parts import Checker
-from trilho_runtime.predictor import Predictor
-from trilho_runtime.signature import Field, Signature
+from trilho_runtime.model.predictor import Predictor
+from trilho_runtime.schema.signature import Field, Signature
+from trilho_runtime.serving.lookup import Lookup, spans_of
+from trilho_runtime.serving.online import PastRows, SqlitePast, StoreError, entity_text
+from trilho_runtime.serving.parts import Checker
+from trilho_runtime.web.measures import Tally
 
 SIGNATURE = Signature((Field("shop", "string", True), Field("day", "timestamp", True)))
 TOLD: dict[str, Any] = {"target": "y", "time": "day", "entity": ["shop"], "rows": 3}
@@ -166,7 +166,7 @@ def test_a_store_that_cannot_be_read_leaves_the_packages_own_past(
 
 
 def test_a_store_that_came_later_or_anew_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trilho_runtime.lookup.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("trilho_runtime.serving.lookup.AGAIN_SECONDS", 0.0)
     file, asked = tmp_path / "p a?t%20h" / "past.sqlite", columns(("a", 6))
     lookup = Lookup.in_file(file)
     lookup.complete(predictor(), asked)

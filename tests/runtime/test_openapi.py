@@ -15,9 +15,9 @@ import pytest
 from tests.runtime.protocol_server import ANSWER, CLASSES, FIELDS, ROW, Plane
 from tests.runtime.serving import Launcher, Reply, call
 
-from trilho_runtime.docs import language_of
-from trilho_runtime.openapi import Served, document_of
-from trilho_runtime.schemas import example_row, field_schema
+from trilho_runtime.protocols.docs import language_of
+from trilho_runtime.protocols.openapi import Served, document_of
+from trilho_runtime.protocols.schemas import example_row, field_schema
 
 SERVER = "tests.runtime.protocol_server"
 KEY = "0123456789abcdef-key"

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from tests.runtime.serving import ANSWER, FEATURES, ROW, make_package
 
-from trilho_runtime import manifest as manifest_module
-from trilho_runtime.manifest import check_archive
+from trilho_runtime.model import manifest as manifest_module
+from trilho_runtime.model.manifest import check_archive
+from trilho_runtime.model.validation import arrays
 from trilho_runtime.package import PackageError, open_package
 from trilho_runtime.profile import Reference
-from trilho_runtime.validation import arrays
 
 
 def run(python: Path, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from trilho_runtime.define import define
 from trilho_runtime.pipeline import Collected, FirstOf, Item, Param, Pipeline, PipelineError, Status, Value
 from trilho_runtime.step import In, Model, Out, Table, step
+from trilho_runtime.steps.define import define
 
 
 @step

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from tests.runtime.planes import ROW, FakePredictor, classes, double, lines_of, loaded
 
-from trilho_runtime import predict as predict_module
-from trilho_runtime.http import HttpError
-from trilho_runtime.job import Job, Outcome
-from trilho_runtime.live import LiveProfile
-from trilho_runtime.log import LineLog
-from trilho_runtime.mask import Mask
-from trilho_runtime.measures import Tally
-from trilho_runtime.outputs import Outputs
-from trilho_runtime.predict import PredictionApp
+from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.prediction.job import Job, Outcome
+from trilho_runtime.prediction.live import LiveProfile
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.prediction.mask import Mask
+from trilho_runtime.prediction.served import ServedLog
 from trilho_runtime.profile import PREDICTION, Reference
-from trilho_runtime.served import ServedLog
-from trilho_runtime.work import Work
+from trilho_runtime.serving import predict as predict_module
+from trilho_runtime.serving.predict import PredictionApp
+from trilho_runtime.serving.work import Work
+from trilho_runtime.web.http import HttpError
+from trilho_runtime.web.measures import Tally
 
 
 def log_in(folder: Path) -> ServedLog:
@@ -213,7 +213,7 @@ def test_extra_fields_are_counted_once_or_refused() -> None:
 def test_past_rows_are_refused_by_a_model_that_looks_at_none() -> None:
     class Forgetful(FakePredictor):
         def renewed(self, past: Any, asked: Any) -> Any:
-            from trilho_runtime.signature import RowError
+            from trilho_runtime.schema.signature import RowError
 
             raise RowError("past: this model looks at no past rows", "past")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from trilho_runtime.publish import MetadataToken, Publisher, request_message, request_number
+from trilho_runtime.prediction.publish import MetadataToken, Publisher, request_message, request_number
 
 TOPIC = "projects/shop/topics/served"
 
@@ -90,7 +90,7 @@ def test_the_requests_of_one_turn_go_together(topic: Topic) -> None:
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trilho_runtime.publish.AT_ONCE", 1)  # one thread, one connection
+    monkeypatch.setattr("trilho_runtime.prediction.publish.AT_ONCE", 1)  # one thread, one connection
     publisher = Publisher(TOPIC)
 
     async def twice() -> list[list[bool]]:

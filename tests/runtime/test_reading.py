@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trilho_runtime.reading import Reader
-from trilho_runtime.signature import Field, RowError, Signature
+from trilho_runtime.schema.reading import Reader
+from trilho_runtime.schema.signature import Field, RowError, Signature
 
 FIELDS = (
     Field("x", "number", False),

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from trilho_runtime.digest import digest_file, digest_json
-from trilho_runtime.fingerprint import libraries_digest, step_fingerprint
-from trilho_runtime.remote import RemoteStep
+from trilho_runtime.steps.digest import digest_file, digest_json
+from trilho_runtime.steps.fingerprint import libraries_digest, step_fingerprint
+from trilho_runtime.steps.remote import RemoteStep
 
 ROOT = "gs://bucket/root"
 STEPS = '''
@@ -354,7 +354,7 @@ def test_a_store_that_cannot_be_written_loses_the_record_and_not_the_step(servic
 
 CRASH = """
 import json, os, signal, sys
-from trilho_runtime import remote
+from trilho_runtime.steps import remote
 from trilho_runtime.step import run
 
 request, path, moment = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, alive, call, until, write_routes
 
-from trilho_runtime.http import HttpError
-from trilho_runtime.log import LineLog
+from trilho_runtime.prediction.log import LineLog
 from trilho_runtime.route import Router
-from trilho_runtime.routes import Table
-from trilho_runtime.traffic import Route, Routes, Split
-from trilho_runtime.upstream import Pool, Unanswered
-from trilho_runtime.upstream import Reply as Wire
+from trilho_runtime.routing.routes import Table
+from trilho_runtime.routing.traffic import Route, Routes, Split
+from trilho_runtime.routing.upstream import Pool, Unanswered
+from trilho_runtime.routing.upstream import Reply as Wire
+from trilho_runtime.web.http import HttpError
 
 
 @dataclass

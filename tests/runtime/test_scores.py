@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from trilho_runtime.scores import CUTS, Score, bin_of, difference, disagree, number_of, read_scores
+from trilho_runtime.routing.scores import CUTS, Score, bin_of, difference, disagree, number_of, read_scores
 
 
 def read(**payload: object) -> list[Score]:

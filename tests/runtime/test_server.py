@@ -21,8 +21,8 @@ import pytest
 from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, Running, alive, call, until
 
 from trilho.core.digest import digest_folder
-from trilho_runtime.http import REQUEST_ID
 from trilho_runtime.package import folder_digest
+from trilho_runtime.web.http import REQUEST_ID
 
 
 def predict(address: str, *rows: object, headers: dict[str, str] | None = None) -> Reply:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.runtime.serving import Launcher, Reply, Running, call, notebooks_environment, until
 
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 
 def start(launch: Launcher, quick: Path, *arguments: object, **environment: str) -> Running:

@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from trilho_runtime.http import Answer, Request
-from trilho_runtime.log import LineLog
+from trilho_runtime.prediction.log import LineLog
 from trilho_runtime.route import Router
-from trilho_runtime.routes import Table
-from trilho_runtime.scores import Score
-from trilho_runtime.shadow import WAITING, WORST, Answered, Mirror, ShadowCount, slices_of
-from trilho_runtime.traffic import Route, Routes, Split
-from trilho_runtime.upstream import Overdue, Pool, Reply, Unanswered
+from trilho_runtime.routing.routes import Table
+from trilho_runtime.routing.scores import Score
+from trilho_runtime.routing.shadow import WAITING, WORST, Answered, Mirror, ShadowCount, slices_of
+from trilho_runtime.routing.traffic import Route, Routes, Split
+from trilho_runtime.routing.upstream import Overdue, Pool, Reply, Unanswered
+from trilho_runtime.web.http import Answer, Request
 
 Behaviour = Callable[[bytes], Awaitable[Reply]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trilho_runtime.signature import Field, RowError, Signature, parse_time
+from trilho_runtime.schema.signature import Field, RowError, Signature, parse_time
 
 FIELDS = Signature(
     (
@@ -195,7 +195,7 @@ def test_a_signature_survives_its_manifest() -> None:
 def test_a_served_row_has_the_types_of_a_training_row(project_python: Path, made: Path) -> None:
     code = """
 import sys, orjson, pandas as pd
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.signature import Signature
 raw = pd.read_parquet(sys.argv[1]).drop(columns="y")
 signature = Signature.infer(raw)
 rows = orjson.loads(orjson.dumps(signature.rows(raw)))
@@ -216,7 +216,7 @@ print(",".join(f"{f.type}{'?' if f.nullable else ''}" for f in signature.fields)
 def test_a_column_that_json_cannot_carry_is_refused(project_python: Path, column: str) -> None:
     code = f"""
 import pandas as pd
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.signature import Signature
 try: Signature.infer(pd.DataFrame({{"odd": {column}}}))
 except TypeError as error: print(error)
 """

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from trilho_runtime.manifest import PackageError
+from trilho_runtime.model.manifest import PackageError
+from trilho_runtime.model.signing import check_signature, sign, write_keys
+from trilho_runtime.model.verify import main
 from trilho_runtime.package import open_package
-from trilho_runtime.signing import check_signature, sign, write_keys
-from trilho_runtime.verify import main
 
 
 @pytest.fixture(scope="module")

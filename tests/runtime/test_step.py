@@ -13,8 +13,6 @@ from typing import Any, NamedTuple, TypedDict
 
 import pytest
 
-from trilho_runtime.artifact import Artifact
-from trilho_runtime.function import execute, load_function, option_problem, signature_of
 from trilho_runtime.step import (
     In,
     Metrics,
@@ -25,6 +23,8 @@ from trilho_runtime.step import (
     run,
     step,
 )
+from trilho_runtime.steps.artifact import Artifact
+from trilho_runtime.steps.function import execute, load_function, option_problem, signature_of
 
 
 @step

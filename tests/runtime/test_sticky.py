@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from trilho_runtime.sticky import key_of
+from trilho_runtime.routing.sticky import key_of
 
 
 def key(payload: object, *fields: str) -> str | None:

@@ -18,9 +18,9 @@ import pytest
 from trilho.testing.emulator.http import Router, Server
 from trilho.testing.emulator.rules import Rules
 from trilho.testing.emulator.storage import StorageService
-from trilho_runtime import download, storage
-from trilho_runtime.download import DownloadError, Source, google_token
-from trilho_runtime.storage import bring, cache_folder, local
+from trilho_runtime.processes import download, storage
+from trilho_runtime.processes.download import DownloadError, Source, google_token
+from trilho_runtime.processes.storage import bring, cache_folder, local
 
 FILES = {
     "estimator.bin": bytes(range(256)) * 4000,

@@ -10,8 +10,8 @@ import pytest
 from tests.runtime.serving import Launcher, call, notebooks_environment
 from tests.runtime.test_publish import TOPIC, Topic, topic
 
-from trilho_runtime.arguments import read_arguments
 from trilho_runtime.container import serving
+from trilho_runtime.serving.arguments import read_arguments
 
 __all__ = ["topic"]  # the fixture
 

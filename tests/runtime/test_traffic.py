@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trilho_runtime.traffic import Counts, Route, Routes, RoutesError, Split, read_routes
+from trilho_runtime.routing.traffic import Counts, Route, Routes, RoutesError, Split, read_routes
 
 
 def split(*shares: float) -> Split:

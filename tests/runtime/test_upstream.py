@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from trilho_runtime.upstream import Overdue, Pool, Reply, Unanswered
+from trilho_runtime.routing.upstream import Overdue, Pool, Reply, Unanswered
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"

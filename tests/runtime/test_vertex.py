@@ -21,12 +21,12 @@ from tests.runtime.serving import ANSWER as WHOLE_ANSWER
 from tests.runtime.serving import ROW as WHOLE_ROW
 from tests.runtime.serving import Launcher, call, until
 
-from trilho_runtime.entries import Telling
-from trilho_runtime.http import HttpError
-from trilho_runtime.job import Outcome
-from trilho_runtime.outputs import Outputs
-from trilho_runtime.plane import check_size, told_headers
-from trilho_runtime.vertex import Platform, Vertex, read_entries, read_parameters, read_past, read_rows
+from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.prediction.entries import Telling
+from trilho_runtime.prediction.job import Outcome
+from trilho_runtime.protocols.plane import check_size, told_headers
+from trilho_runtime.protocols.vertex import Platform, Vertex, read_entries, read_parameters, read_past, read_rows
+from trilho_runtime.web.http import HttpError
 
 SERVER = "tests.runtime.protocol_server"
 ENDPOINT = "projects/1/locations/us-central1/endpoints/2"

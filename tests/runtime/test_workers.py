@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from tests.runtime.serving import ROW, Launcher, Running, alive, call, until
 
-from trilho_runtime.channel import Channel
-from trilho_runtime.hub import Hub, Worker
-from trilho_runtime.sums import add_json, add_metrics
+from trilho_runtime.processes.channel import Channel
+from trilho_runtime.processes.hub import Hub, Worker
+from trilho_runtime.processes.sums import add_json, add_metrics
 
 ASK = {"instances": [ROW]}
 
@@ -198,7 +198,9 @@ def test_they_end_when_their_parent_is_killed(crew: Running) -> None:
 UNFORKED = """
 import sys
 
-from trilho_runtime import spawn, workers
+from trilho_runtime import spawn
+
+from trilho_runtime import workers
 
 spawn.may_fork = lambda: False
 sys.exit(workers.main())

@@ -11,7 +11,7 @@ import pytest
 from trilho.config import Serve
 from trilho.errors import ConfigError
 from trilho.serve.flags import environment, router_flags, server_flags, server_module, write_keys
-from trilho_runtime.arguments import read_arguments
+from trilho_runtime.serving.arguments import read_arguments
 
 KEY = "a-key-of-more-than-16-letters"
 

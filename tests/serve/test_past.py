@@ -13,7 +13,7 @@ import pytest
 from trilho.errors import DataError, NotYet
 from trilho.serve.past import Extent, Past
 from trilho.serve.segments import LocalPredictionLog
-from trilho_runtime.online import SqlitePast
+from trilho_runtime.serving.online import SqlitePast
 
 FIELDS = [
     {"name": "id", "type": "string", "nullable": True},

@@ -13,7 +13,7 @@ import pytest
 
 from trilho.serve import compaction
 from trilho.serve.segments import LocalPredictionLog
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC))

@@ -16,7 +16,7 @@ from trilho.serve import scored as scoring
 from trilho.serve.scored import ScoredDate
 from trilho.serve.segments import LocalPredictionLog
 from trilho.watch.monitor import Monitor
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 START = 60
 FIELDS = ("at", "customer", "x", "c", "n")

@@ -43,7 +43,7 @@ from trilho.errors import ConfigError, DataError, Unreachable
 from trilho.release.rollout import advance
 from trilho.serve import process, supervise
 from trilho.serve.supervise import Supervisor, read_status
-from trilho_runtime.traffic import read_routes
+from trilho_runtime.routing.traffic import read_routes
 
 MODEL = "bike-demand"
 PATIENCE = 20.0

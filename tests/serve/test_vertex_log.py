@@ -12,7 +12,7 @@ import pytest
 
 from trilho.serve import vertex_log
 from trilho.serve.segments import LocalPredictionLog
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 TIME = datetime(2024, 5, 1, 10, tzinfo=UTC)
 TWO: list[dict[str, Any]] = [{"x": 1.5, "city": "Recife"}, {"x": 2, "city": None}]

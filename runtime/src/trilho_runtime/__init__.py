@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trilho_runtime.manifest import PackageError
+    from trilho_runtime.model.manifest import PackageError
+    from trilho_runtime.model.packing import package
     from trilho_runtime.package import open_package
-    from trilho_runtime.packing import package
 
 __all__ = ["PackageError", "open_package", "package"]
 
-_HOMES = {"PackageError": "manifest", "open_package": "package"}
+_HOMES = {"PackageError": "model.manifest", "open_package": "package"}
 
 
 def __getattr__(name: str) -> Any:

@@ -72,8 +72,8 @@ def _serve(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 def _several(given: Sequence[str], env: Mapping[str, str]) -> int:
     """Serve several versions, a process each, behind the router."""
-    from trilho_runtime.fleet import Fleet
-    from trilho_runtime.plan import Plan, PlanError, read_plan, versions_in
+    from trilho_runtime.processes.fleet import Fleet
+    from trilho_runtime.processes.plan import Plan, PlanError, read_plan, versions_in
 
     folder = env.get("TRILHO_PACKAGES", "")
 
@@ -108,7 +108,7 @@ def _several(given: Sequence[str], env: Mapping[str, str]) -> int:
 
 def _routes(env: Mapping[str, str], packages: Mapping[int, str]) -> str:
     """Give the routes' text: given as it is, in a file, or all for the one version that there is."""
-    from trilho_runtime.plan import PlanError
+    from trilho_runtime.processes.plan import PlanError
 
     told = env.get("TRILHO_ROUTES", "")
     if told.lstrip().startswith("{"):

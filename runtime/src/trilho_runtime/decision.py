@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from trilho_runtime.describe import module_file
-from trilho_runtime.fingerprint import closure, package_data
-from trilho_runtime.function import StepError
-from trilho_runtime.isolated import Isolated
+from trilho_runtime.steps.fingerprint import closure, package_data
+from trilho_runtime.steps.function import StepError
+from trilho_runtime.steps.isolated import Isolated
 
 SCHEMA = 1
 MANIFEST = "decision.json"

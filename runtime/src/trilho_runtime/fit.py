@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.function import load_function
-from trilho_runtime.outputs import of_task
+from trilho_runtime.model.outputs import of_task
 from trilho_runtime.step import Artifact, In, Model, Out, StepError, Table, step
+from trilho_runtime.steps.function import load_function
 
 Floats = NDArray[np.float64]
 

@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from trilho_runtime.describe import imports_of, python_files
-from trilho_runtime.guard import Guard, kill_group
 from trilho_runtime.step import run
+from trilho_runtime.steps.guard import Guard, kill_group
 
 HALF = 512 * 1024  # of a log: so much is kept of its head, so much of its tail
 LAST = 8 * 1024  # of a step's output: so much goes out with its exit, where the log may not have reached the disk

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trilho_runtime.function import StepError, load_function
+from trilho_runtime.steps.function import StepError, load_function
 
 
 def load_rows(reference: str, file: Path) -> Any:

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from trilho_runtime.field import Field
-from trilho_runtime.outputs import Outputs
-from trilho_runtime.signature import Signature
+from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.schema.field import Field
+from trilho_runtime.schema.signature import Signature
 
 MLMODEL = "MLmodel"
 LOADER = "trilho_runtime.mlflow_flavor"
@@ -130,7 +130,7 @@ class PackageModel:
 
 def _columns(signature: Signature, frame: Any) -> dict[str, Any]:
     """Check a table of pandas, and give the columns of the signature."""
-    from trilho_runtime.casting import Given, cast_columns
+    from trilho_runtime.schema.casting import Given, cast_columns
 
     given = {field.name: _given(frame[field.name], field) for field in signature.fields if field.name in frame.columns}
     return cast_columns(signature, {name: Given.of(*parts) for name, parts in given.items()}, len(frame))

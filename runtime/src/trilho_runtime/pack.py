@@ -16,20 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.draft import Draft, write
 from trilho_runtime.fit import check_entity, features_of, make_features, read_rows
 from trilho_runtime.history import History
-from trilho_runtime.importing import use_code
-from trilho_runtime.manifest import CODE, PackageError
-from trilho_runtime.outputs import of_task
+from trilho_runtime.model.draft import Draft, write
+from trilho_runtime.model.importing import use_code
+from trilho_runtime.model.manifest import CODE, PackageError
+from trilho_runtime.model.outputs import of_task
+from trilho_runtime.model.proof import prove, prove_table
+from trilho_runtime.model.signing import SIGNING_KEY, sign
+from trilho_runtime.model.sources import copy_code
+from trilho_runtime.model.validation import arrays, validation
 from trilho_runtime.package import open_package
 from trilho_runtime.profile import Reference
-from trilho_runtime.proof import prove, prove_table
-from trilho_runtime.signature import Signature
-from trilho_runtime.signing import SIGNING_KEY, sign
-from trilho_runtime.sources import copy_code
+from trilho_runtime.schema.signature import Signature
 from trilho_runtime.step import In, Model, Out, StepError, Table, source_folder, step
-from trilho_runtime.validation import arrays, validation
 
 __all__ = ["Packed", "arrays", "pack"]
 VALIDATION_ROWS = 20_000
@@ -127,7 +127,7 @@ def _take_code(source: Path, folder: Path) -> dict[str, Path]:
     """Copy the project's code into the package and import it from there, as every later reader will."""
     copy_code(source, folder / CODE)
     files = [path.relative_to(folder).as_posix() for path in (folder / CODE).rglob("*") if path.is_file()]
-    from trilho_runtime.manifest import digest_of
+    from trilho_runtime.model.manifest import digest_of
 
     use_code(folder, {name: digest_of(folder / name) for name in files})
     return {path.stem if path.is_file() else path.name: path for path in (folder / CODE).iterdir()}

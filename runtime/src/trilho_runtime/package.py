@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from trilho_runtime.estimator import restore
 from trilho_runtime.fit import features_of
-from trilho_runtime.form import Form
-from trilho_runtime.function import StepError
 from trilho_runtime.history import History
-from trilho_runtime.importing import use_code
-from trilho_runtime.manifest import (
+from trilho_runtime.model.estimator import restore
+from trilho_runtime.model.form import Form
+from trilho_runtime.model.importing import use_code
+from trilho_runtime.model.manifest import (
     CODE,
     MANIFEST,
     SAMPLE,
@@ -47,10 +46,11 @@ from trilho_runtime.manifest import (
     read_listed,
     read_manifest,
 )
-from trilho_runtime.outputs import Outputs
-from trilho_runtime.predictor import COMPILED, PANDAS, ModelError, Predictor
-from trilho_runtime.signature import Signature
-from trilho_runtime.signing import Key, check_signature, trusted_keys
+from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.model.predictor import COMPILED, PANDAS, ModelError, Predictor
+from trilho_runtime.model.signing import Key, check_signature, trusted_keys
+from trilho_runtime.schema.signature import Signature
+from trilho_runtime.steps.function import StepError
 
 if TYPE_CHECKING:
     from trilho_runtime.compiled.plan import Compiled
@@ -265,7 +265,7 @@ def first_difference(found: Any, expected: Any) -> int | None:
 
 def folder_digest(folder: Path) -> str:
     """Give a folder's digest as the artifact store names it: of its files' relative names and contents."""
-    from trilho_runtime.manifest import digest_of
+    from trilho_runtime.model.manifest import digest_of
 
     files = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
     text = json.dumps(
@@ -314,7 +314,7 @@ class _Module(types.ModuleType):
     """The module as the function that users know by its name."""
 
     def __call__(self, model: Any, sample: Any, **options: Any) -> Path:
-        from trilho_runtime.packing import package
+        from trilho_runtime.model.packing import package
 
         return package(model, sample, **options)
 
@@ -322,6 +322,6 @@ class _Module(types.ModuleType):
 sys.modules[__name__].__class__ = _Module
 
 if __name__ == "__main__":
-    from trilho_runtime.verify import main
+    from trilho_runtime.model.verify import main
 
     sys.exit(main())

@@ -28,9 +28,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from trilho_runtime.artifact import KINDS, File
-from trilho_runtime.function import OPTIONS as STEP_OPTIONS
-from trilho_runtime.reference import (
+from trilho_runtime.steps.artifact import KINDS, File
+from trilho_runtime.steps.function import OPTIONS as STEP_OPTIONS
+from trilho_runtime.steps.reference import (
     Collected,
     FirstOf,
     Item,
@@ -43,8 +43,8 @@ from trilho_runtime.reference import (
     condition_of,
     write,
 )
-from trilho_runtime.typed import KINDS as TYPES
-from trilho_runtime.typed import describe_type
+from trilho_runtime.steps.typed import KINDS as TYPES
+from trilho_runtime.steps.typed import describe_type
 
 __all__ = ["Collected", "FirstOf", "Item", "Param", "Pipeline", "PipelineError", "Status", "Value"]
 
@@ -375,4 +375,4 @@ def shown(at: Json) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(importlib.import_module("trilho_runtime.define").main())
+    sys.exit(importlib.import_module("trilho_runtime.steps.define").main())

@@ -16,18 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilho_runtime.arguments import add_caller_arguments, add_server_arguments, read_access
-from trilho_runtime.body import MAX_BODY
-from trilho_runtime.edge import Edge, Inside, check_path, passed_back
-from trilho_runtime.http import IDENTITY_HEADER, Answer, App, HttpError, Request, new_identity, predict_paths
-from trilho_runtime.log import LineLog
-from trilho_runtime.notes import RequestNotes, use_format
-from trilho_runtime.routes import Table
-from trilho_runtime.scores import bin_of, read_scores
-from trilho_runtime.shadow import SHADOW_HEADER, Answered, Mirror
-from trilho_runtime.sticky import KEY_HEADER, key_of
-from trilho_runtime.traffic import Counts, Route
-from trilho_runtime.upstream import Overdue, Pool, Reply, Unanswered, wire
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.routing.edge import Edge, Inside, check_path, passed_back
+from trilho_runtime.routing.routes import Table
+from trilho_runtime.routing.scores import bin_of, read_scores
+from trilho_runtime.routing.shadow import SHADOW_HEADER, Answered, Mirror
+from trilho_runtime.routing.sticky import KEY_HEADER, key_of
+from trilho_runtime.routing.traffic import Counts, Route
+from trilho_runtime.routing.upstream import Overdue, Pool, Reply, Unanswered, wire
+from trilho_runtime.serving.arguments import add_caller_arguments, add_server_arguments, read_access
+from trilho_runtime.web.body import MAX_BODY
+from trilho_runtime.web.http import IDENTITY_HEADER, Answer, App, HttpError, Request, new_identity, predict_paths
+from trilho_runtime.web.notes import RequestNotes, use_format
 
 if TYPE_CHECKING:
     import socket
@@ -215,7 +215,7 @@ def _number(text: str | None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve one model's versions at one address."""
-    from trilho_runtime.service import CannotStart, bind, check_folder, serve
+    from trilho_runtime.web.service import CannotStart, bind, check_folder, serve
 
     given = _parser().parse_args(arguments)
     given.platform = None
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(given: argparse.Namespace, listener: socket.socket, access: Any) -> int:
-    from trilho_runtime.service import Service, allow_connections
+    from trilho_runtime.web.service import Service, allow_connections
 
     table = Table(given.routes)
     table.look()

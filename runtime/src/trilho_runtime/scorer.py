@@ -23,9 +23,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from trilho_runtime.casting import cast_columns
-from trilho_runtime.entries import Telling
-from trilho_runtime.exchange import read_part
+from trilho_runtime.prediction.entries import Telling
+from trilho_runtime.schema.casting import cast_columns
+from trilho_runtime.serving.exchange import read_part
 
 SCHEMA = 1
 REFERENCE = "reference.json"
@@ -100,8 +100,8 @@ def _json(value: Any) -> Any:
 
 def answer(scorer: Scorer, line: str) -> dict[str, Any]:
     """Score the part that a line names, or say what is wrong with it."""
-    from trilho_runtime.predictor import ModelError
-    from trilho_runtime.signature import RowError
+    from trilho_runtime.model.predictor import ModelError
+    from trilho_runtime.schema.signature import RowError
 
     try:
         return scorer.score(Path(json.loads(line)["folder"]))
@@ -114,9 +114,9 @@ def answer(scorer: Scorer, line: str) -> dict[str, Any]:
 def load_scorer(package: Path, digest: str | None, decision: Path | None, history: Path | None = None) -> Scorer:
     """Check and load a package, prove it on its sample, and load the decision: one that is named, or its own."""
     from trilho_runtime.decision import load_decision, packaged_decision
-    from trilho_runtime.lookup import Lookup
     from trilho_runtime.package import check_digest, open_package
     from trilho_runtime.profile import Reference
+    from trilho_runtime.serving.lookup import Lookup
 
     if digest is not None:
         check_digest(package, digest)

@@ -20,19 +20,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trilho_runtime.arguments import add_server_arguments, read_access, read_arguments, read_mask
+from trilho_runtime.serving.arguments import add_server_arguments, read_access, read_arguments, read_mask
 
 if TYPE_CHECKING:
     import socket
 
-    from trilho_runtime.http import App
-    from trilho_runtime.lookup import Lookup
-    from trilho_runtime.mask import Mask
-    from trilho_runtime.predict import PredictionApp
-    from trilho_runtime.rules import FollowedRules
-    from trilho_runtime.service import Service
-    from trilho_runtime.topic import Topic
-    from trilho_runtime.worker import Member
+    from trilho_runtime.prediction.mask import Mask
+    from trilho_runtime.processes.worker import Member
+    from trilho_runtime.serving.lookup import Lookup
+    from trilho_runtime.serving.predict import PredictionApp
+    from trilho_runtime.serving.rules import FollowedRules
+    from trilho_runtime.serving.topic import Topic
+    from trilho_runtime.web.http import App
+    from trilho_runtime.web.service import Service
 
 __all__ = ["THREADS", "add_server_arguments", "main", "read_arguments"]
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = read_arguments(arguments)
     for name in THREADS:  # before any library reads them: more threads make one row slower
         os.environ.setdefault(name, "1")
-    from trilho_runtime.notes import use_format
-    from trilho_runtime.service import CannotStart, bind, check_folder, inherited, serve
+    from trilho_runtime.web.notes import use_format
+    from trilho_runtime.web.service import CannotStart, bind, check_folder, inherited, serve
 
     use_format(given.notes)
     try:
@@ -72,10 +72,10 @@ class Allowed:
 
 
 async def _run(given: argparse.Namespace, listener: socket.socket, allowed: Allowed, topic: Topic | None = None) -> int:
-    from trilho_runtime.log import LineLog
-    from trilho_runtime.predict import PredictionApp
-    from trilho_runtime.served import ServedLog
-    from trilho_runtime.service import Service, allow_connections
+    from trilho_runtime.prediction.log import LineLog
+    from trilho_runtime.prediction.served import ServedLog
+    from trilho_runtime.serving.predict import PredictionApp
+    from trilho_runtime.web.service import Service, allow_connections
 
     log = None
     if given.log is not None:
@@ -100,13 +100,13 @@ async def _run(given: argparse.Namespace, listener: socket.socket, allowed: Allo
 
 def _app(given: argparse.Namespace, predictions: PredictionApp, allowed: Allowed) -> App:
     """Give everything that is answered: predictions, labels, and what there is to read about both."""
-    from trilho_runtime.notes import RequestNotes
-    from trilho_runtime.openapi import OpenApi, Served
+    from trilho_runtime.protocols.openapi import OpenApi, Served
+    from trilho_runtime.web.notes import RequestNotes
 
     more: dict[tuple[str, str], Any] = {}
     if given.label_dir is not None:
-        from trilho_runtime.labelling import Labelling
-        from trilho_runtime.log import LineLog
+        from trilho_runtime.prediction.log import LineLog
+        from trilho_runtime.protocols.labelling import Labelling
 
         more |= Labelling(LineLog(given.label_dir, fsync=given.fsync)).routes()
     routes = [*predictions.routes(), *more, ("GET", "/openapi.json"), ("GET", "/docs")]
@@ -122,7 +122,7 @@ def _app(given: argparse.Namespace, predictions: PredictionApp, allowed: Allowed
 def _rules(given: argparse.Namespace) -> FollowedRules | None:
     if given.decision is None:
         return None
-    from trilho_runtime.rules import FollowedRules
+    from trilho_runtime.serving.rules import FollowedRules
 
     return FollowedRules(given.decision)
 
@@ -131,9 +131,9 @@ def _topic(given: argparse.Namespace) -> Topic | None:
     """Give where requests are published to. Raises CannotStart for what names no topic."""
     if not given.topic:
         return None
-    from trilho_runtime.publish import Publisher
-    from trilho_runtime.service import CannotStart
-    from trilho_runtime.topic import Topic
+    from trilho_runtime.prediction.publish import Publisher
+    from trilho_runtime.serving.topic import Topic
+    from trilho_runtime.web.service import CannotStart
 
     try:
         publisher = Publisher(given.topic)
@@ -145,7 +145,7 @@ def _topic(given: argparse.Namespace) -> Topic | None:
 def _lookup(given: argparse.Namespace) -> Lookup | None:
     if given.history is None:
         return None
-    from trilho_runtime.lookup import Lookup
+    from trilho_runtime.serving.lookup import Lookup
 
     return Lookup.in_file(given.history)
 
@@ -154,7 +154,7 @@ async def _join(channel: int | None, predictions: PredictionApp) -> Member | Non
     """Join the other workers, where this is one of several."""
     if channel is None:
         return None
-    from trilho_runtime.worker import join
+    from trilho_runtime.processes.worker import join
 
     return await join(channel, predictions)
 
@@ -167,9 +167,9 @@ def _load(
     rules: FollowedRules | None,
 ) -> None:
     """Load the model, then let it answer; a server without one ends."""
-    from trilho_runtime.download import DownloadError
-    from trilho_runtime.http import note
     from trilho_runtime.package import PackageError
+    from trilho_runtime.processes.download import DownloadError
+    from trilho_runtime.web.http import note
 
     code = 1
     try:
@@ -190,15 +190,15 @@ def _load(
 
 
 def _start(given: argparse.Namespace, predictions: PredictionApp, rules: FollowedRules | None) -> None:
-    from trilho_runtime.loaded import live_profile, load_model
-    from trilho_runtime.memory import keep_memory
-    from trilho_runtime.storage import local
+    from trilho_runtime.processes.storage import local
+    from trilho_runtime.serving.loaded import live_profile, load_model
+    from trilho_runtime.web.memory import keep_memory
 
     model = load_model(local(given.package), given.digest, given.trust)
     if rules is not None:
         rules.look()
     elif model.package.manifest.get("decision"):
-        from trilho_runtime.rules import packaged_rule
+        from trilho_runtime.serving.rules import packaged_rule
 
         predictions.decide_by(packaged_rule(model.package))
     predictions.live = live_profile(model, given.version, given.profiles)

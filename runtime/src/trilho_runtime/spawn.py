@@ -51,7 +51,9 @@ def may_fork() -> bool:
 def preload() -> None:
     """Import what every server needs, once, and keep the collector away from it, which would write to all of it."""
     with contextlib.suppress(Exception):  # what cannot be imported a worker reports
-        from trilho_runtime import loaded, package, predict, service  # noqa: F401
+        from trilho_runtime import package  # noqa: F401
+        from trilho_runtime.serving import loaded, predict  # noqa: F401
+        from trilho_runtime.web import service  # noqa: F401
 
     gc.collect()
     gc.freeze()

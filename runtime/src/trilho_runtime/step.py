@@ -28,8 +28,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from trilho_runtime.artifact import Artifact, File, In, Metrics, Model, Out, Table
-from trilho_runtime.function import StepError, execute, load_function, step, write_value
+from trilho_runtime.steps.artifact import Artifact, File, In, Metrics, Model, Out, Table
+from trilho_runtime.steps.function import StepError, execute, load_function, step, write_value
 
 __all__ = [
     "Artifact",
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     source = source_folder()
     call = functools.partial(run, given.step, request, [str(source), *given.path])
     if given.timeout:
-        from trilho_runtime.timeout import limited
+        from trilho_runtime.steps.timeout import limited
 
         call = functools.partial(limited, call, given.timeout, functools.partial(_stopped, given.step, request))
     return _recorded(given, request, source, call)
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _recorded(given: argparse.Namespace, request: dict[str, Any], source: Path, call: Callable[[], int]) -> int:
     """Run a step; where a service runs it, look for its result first and put on record how it ended."""
     if given.root and given.run and given.task:
-        from trilho_runtime.remote import RemoteStep, is_mounted
+        from trilho_runtime.steps.remote import RemoteStep, is_mounted
 
         if is_mounted(given.root):
             remote = RemoteStep(

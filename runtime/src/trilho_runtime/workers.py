@@ -22,10 +22,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trilho_runtime.channel import Channel
-from trilho_runtime.hub import Hub, Worker
-from trilho_runtime.service import CannotStart, address_of, bind, check_folder, close_door, write_whole
+from trilho_runtime.processes.channel import Channel
+from trilho_runtime.processes.hub import Hub, Worker
 from trilho_runtime.spawn import start
+from trilho_runtime.web.service import CannotStart, address_of, bind, check_folder, close_door, write_whole
 
 LEAVE_SECONDS = 12.0  # a worker ends itself after 10
 SETTLED_SECONDS = 10.0

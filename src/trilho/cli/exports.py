@@ -15,7 +15,7 @@ from trilho.errors import ConfigError, PackageError, Refused, TrilhoError, Usage
 if TYPE_CHECKING:
     from trilho.cli.session import Session
 
-ONNX = "trilho_runtime.onnx_export"
+ONNX = "trilho_runtime.formats.onnx_export"
 DIFFERS = 3  # the exit code of a conversion whose answers are not the package's
 
 
@@ -83,7 +83,7 @@ def _converted(python: Path, package: Path, out: Path) -> dict[str, Any]:
 
 def _whole(out: Path, write: Callable[[Path], object], package: Path) -> None:
     """Write a folder whole or not at all, after its package was checked. Raises UsageError where something is."""
-    from trilho_runtime.manifest import PackageError as NotAPackage
+    from trilho_runtime.model.manifest import PackageError as NotAPackage
     from trilho_runtime.package import open_package
 
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):

@@ -11,7 +11,7 @@ from granian.constants import Interfaces
 from trilho.console.app import create_app
 from trilho.console.source import Source
 from trilho.errors import TrilhoError, Unreachable
-from trilho_runtime.service import CannotStart, HttpServer, address_of, bind
+from trilho_runtime.web.service import CannotStart, HttpServer, address_of, bind
 
 LIMIT_SECONDS = 10.0
 CONNECTIONS = 256

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from trilho_runtime.digest import digest_file, digest_folder, digest_json, digest_path, files_of
+from trilho_runtime.steps.digest import digest_file, digest_folder, digest_json, digest_path, files_of
 
 __all__ = ["digest_file", "digest_folder", "digest_json", "digest_path", "files_of"]

@@ -78,7 +78,7 @@ class VersionStats:
     refused: int = 0  # 422, though the main version took the same rows
     rows: int = 0
     p95_ms: float | None = None
-    latency: list[int] = field(default_factory=list)  # answers between the edges of `trilho_runtime.measures`
+    latency: list[int] = field(default_factory=list)  # answers between the edges of `trilho_runtime.web.measures`
     scores: dict[str, int] = field(default_factory=dict)  # first rows of answers, by the bin of their score
     expected: dict[str, int] = field(default_factory=dict)  # held-out rows, by the bin of what it said of them
     losses: list[int] = field(default_factory=list)  # labelled rows by their loss, in equal bins from 0 to 1

@@ -20,8 +20,8 @@ import orjson
 
 from trilho.config import FILE, Settings
 from trilho.errors import ConfigError, DataError
-from trilho_runtime.log import LineLog
-from trilho_runtime.mask import Mask, canonical_text
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.prediction.mask import Mask, canonical_text
 
 LOADED = "labels.loaded"
 LINES_AT_ONCE = 5000

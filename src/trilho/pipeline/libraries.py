@@ -10,8 +10,8 @@ from pathlib import Path
 
 from trilho.core.files import write_whole
 from trilho.errors import ConfigError
-from trilho_runtime.digest import digest_json
-from trilho_runtime.fingerprint import SCHEMA
+from trilho_runtime.steps.digest import digest_json
+from trilho_runtime.steps.fingerprint import SCHEMA
 
 ASK = (
     "import json,sys,site,trilho_runtime.describe as d;"

@@ -30,7 +30,7 @@ def callers_check(package: Path, champion: Path, *, answered: bool) -> Check:
     A field that is new and may not be null, one of another type, and one that may no longer be null refuse requests
     that are fine today; another task, or other classes, change what every caller reads.
     """
-    from trilho_runtime.signature import Signature
+    from trilho_runtime.schema.signature import Signature
 
     ours, theirs = _manifest(package), _manifest(champion)
     found = _answers(ours, theirs)
@@ -45,7 +45,7 @@ def callers_check(package: Path, champion: Path, *, answered: bool) -> Check:
 
 
 def _answers(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    from trilho_runtime.outputs import Outputs
+    from trilho_runtime.model.outputs import Outputs
 
     new, old = Outputs.from_manifest(ours), Outputs.from_manifest(theirs)
     if new.task != old.task:

@@ -20,9 +20,9 @@ from trilho.config import FILE
 from trilho.core.ports import ArtifactStore, Columns
 from trilho.errors import ConfigError, Refused
 from trilho_runtime.decision import write_decision
-from trilho_runtime.entries import Telling
-from trilho_runtime.function import StepError
-from trilho_runtime.signature import Signature
+from trilho_runtime.prediction.entries import Telling
+from trilho_runtime.schema.signature import Signature
+from trilho_runtime.steps.function import StepError
 
 SECONDS = 60.0
 MOST_ROWS = 10_000  # served scores that two decisions are compared on

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from trilho.release.evidence import average, over_allowed, over_champion, over_in_pairs
-from trilho_runtime.scores import CUTS, LABEL, NEAR
-from trilho_runtime.slower import allowed_edges
+from trilho_runtime.routing.scores import CUTS, LABEL, NEAR
+from trilho_runtime.routing.slower import allowed_edges
 
 SLOW_SHARE = 0.05  # in all but so many of its requests
 SHIFT_ALLOWED = 0.5  # so large a share of a version's scores may lie where the champion's do not, nor near
@@ -34,7 +34,7 @@ def slower(latency: Sequence[int], champion: Sequence[int]) -> float:
 
 
 def slower_in_pairs(slow: Sequence[int], fast: Sequence[int], pairs: int) -> float:
-    """Give the same evidence where both versions answered the same requests; counted as in `trilho_runtime.shadow`."""
+    """Give the same evidence where both answered the same requests, counted as in `trilho_runtime.routing.shadow`."""
     return average(over_in_pairs(up, down, pairs, SLOW_SHARE) for up, down in zip(slow, fast, strict=True))
 
 

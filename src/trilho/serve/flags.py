@@ -15,8 +15,8 @@ from pathlib import Path
 from trilho.config import Serve
 from trilho.core.vault import reveal
 from trilho.errors import ConfigError, DataError
-from trilho_runtime.access import AccessError, read_keys
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
+from trilho_runtime.web.access import AccessError, read_keys
 
 KEYS = "keys"
 MASK_KEY = "TRILHO_MASK_KEY"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.core.database import Database
-from trilho_runtime.signature import parse_time
+from trilho_runtime.schema.signature import parse_time
 
 VERSION = 3
 SCHEMA = """

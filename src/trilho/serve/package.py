@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.serve.endpoint import read_json
-from trilho_runtime.scores import Score, bin_of
+from trilho_runtime.routing.scores import Score, bin_of
 
 EDGES = 31
 FEWEST = 20  # predictions of held-out rows, below which no edges are made of them

@@ -1,8 +1,9 @@
 """What happened since a model of lags was packaged: served rows whose truth has come, and tables of such rows.
 
-The servers look the past of a row up in one SQLite file (`trilho_runtime.online`), which is written here: by the watch
-after it sealed, from a cursor, and by hand from a table. A row is known by the model's key, or else by its own content,
-so that one that is asked, labelled or loaded twice counts once, and a corrected truth takes the place of a wrong one.
+The servers look the past of a row up in one SQLite file (`trilho_runtime.serving.online`), which is written here: by
+the watch after it sealed, from a cursor, and by hand from a table. A row is known by the model's key, or else by its
+own content, so that one that is asked, labelled or loaded twice counts once, and a corrected truth takes the place of
+a wrong one.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from trilho.errors import DataError, NotYet
 from trilho.serve.batch.source import Field as Wanted
 from trilho.serve.batch.source import freeze, open_database, part
 from trilho.serve.endpoint import read_json
-from trilho_runtime.casting import Given, cast_columns
-from trilho_runtime.field import Field
 from trilho_runtime.history import keys_of
-from trilho_runtime.mask import canonical_text
-from trilho_runtime.online import SqlitePast, StoreError
-from trilho_runtime.signature import RowError, Signature
+from trilho_runtime.prediction.mask import canonical_text
+from trilho_runtime.schema.casting import Given, cast_columns
+from trilho_runtime.schema.field import Field
+from trilho_runtime.schema.signature import RowError, Signature
+from trilho_runtime.serving.online import SqlitePast, StoreError
 
 TIMES_KEPT = 4  # as many rows of an entity as a row's features look at are kept so often
 ROWS_AT_ONCE = 20_000

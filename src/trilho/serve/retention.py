@@ -20,7 +20,7 @@ from trilho.serve.index import Index
 from trilho.serve.intake import DAY_SECONDS
 from trilho.serve.lines import NAME, erase
 from trilho.serve.partitions import Part, Partitions
-from trilho_runtime.mask import canonical_text
+from trilho_runtime.prediction.mask import canonical_text
 
 INCREMENTAL = 2
 PAGES_AT_ONCE = 100_000

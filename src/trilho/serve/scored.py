@@ -25,7 +25,7 @@ from trilho.serve.columns import PROBABILITY, TOLD
 from trilho.serve.index import Index
 from trilho.serve.intake import DAY_SECONDS, day_text
 from trilho.serve.partitions import Part, Partitions
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 if TYPE_CHECKING:
     import duckdb

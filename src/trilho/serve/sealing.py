@@ -17,7 +17,7 @@ from trilho.serve.index import Index, Line, number_of, seconds_of
 from trilho.serve.intake import DAY_SECONDS, Batch, Intake, day_text
 from trilho.serve.lines import Chunk, gone, read_chunk
 from trilho.serve.partitions import Partitions
-from trilho_runtime.log import is_label
+from trilho_runtime.prediction.log import is_label
 
 PREDICTIONS_AT_ONCE = 8 * 2**20
 LABELS_AT_ONCE = 2 * 2**20

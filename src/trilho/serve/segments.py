@@ -27,7 +27,7 @@ from trilho.serve.intake import DAY_SECONDS, moment, no_rows
 from trilho.serve.partitions import Part, Partitions
 from trilho.serve.scored import ScoredDate, ScoredIntake
 from trilho.serve.sealing import Sealer
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.mask import Mask
 
 MOST_STRAY = 10
 WITHIN = "kind = ? AND last >= ? AND first < ?"

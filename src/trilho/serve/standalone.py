@@ -26,10 +26,10 @@ END_SECONDS = 15.0
 
 def bring(package: str) -> Path:
     """Give a package's folder here, fetched from its storage if need be. Raises Unreachable, safe to retry."""
-    from trilho_runtime.download import DownloadError
     from trilho_runtime.package import PackageError as Broken
     from trilho_runtime.package import open_package
-    from trilho_runtime.storage import local
+    from trilho_runtime.processes.download import DownloadError
+    from trilho_runtime.processes.storage import local
 
     try:
         folder = local(package)

@@ -121,7 +121,7 @@ class _Sample:
     @classmethod
     def read(cls, package: Path) -> _Sample:
         """Read the rows off a package. Raises PackageError where it keeps none."""
-        from trilho_runtime.entries import Telling
+        from trilho_runtime.prediction.entries import Telling
 
         manifest, sample = read_json(package / "manifest.json"), read_json(package / "sample.json")
         rows, told = (list((sample or {}).get(key) or []) for key in ("rows", "predictions"))
@@ -309,7 +309,7 @@ def _figures(told: Told) -> dict[str, Any]:
 
 def _memory(pid: int | None) -> int | None:
     """Give the memory of a server with all its workers; None where nobody says."""
-    from trilho_runtime.memory import memory_bytes
+    from trilho_runtime.web.memory import memory_bytes
 
     if pid is None:
         return None

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from trilho.serve.index import Line, number_of
-from trilho_runtime.log import LineLog
-from trilho_runtime.mask import Mask
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.prediction.mask import Mask
 
 FORMAT = 2
 ENTRY = {"decision": "d", "decision_version": "dn"}

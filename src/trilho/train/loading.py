@@ -9,8 +9,8 @@ from pathlib import Path
 
 from trilho.errors import DataError, StepFailed
 from trilho.pipeline.libraries import libraries_of
-from trilho_runtime.digest import digest_file, digest_json
-from trilho_runtime.fingerprint import code_digest
+from trilho_runtime.steps.digest import digest_file, digest_json
+from trilho_runtime.steps.fingerprint import code_digest
 
 SCHEMA = 1
 SECONDS = 3600.0

@@ -13,8 +13,8 @@ from trilho.core.digest import digest_file, digest_json
 from trilho.core.files import write_whole
 from trilho.data.contract import Contract
 from trilho.pipeline.libraries import libraries_of
-from trilho_runtime.fingerprint import code_digest, runtime_digest
-from trilho_runtime.watch import state
+from trilho_runtime.steps.fingerprint import code_digest, runtime_digest
+from trilho_runtime.steps.watch import state
 
 SCHEMA = 2
 PIPELINE = "train"

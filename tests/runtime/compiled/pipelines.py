@@ -33,7 +33,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.signature import Signature
 
 ROWS = 240
 TEXTS = ("ash", "birch", "cedar", "damson", "elm", "fir", "ginkgo", "", "A B", "maçã")

@@ -25,8 +25,8 @@ from trilho_runtime.compiled.compile import compile_model
 from trilho_runtime.compiled.original import scores_of
 from trilho_runtime.compiled.plan import CHUNK_ROWS, Compiled
 from trilho_runtime.compiled.prove import prove
-from trilho_runtime.field import RowError
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.field import RowError
+from trilho_runtime.schema.signature import Signature
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROWS = 500

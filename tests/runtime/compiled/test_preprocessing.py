@@ -35,8 +35,8 @@ from sklearn.tree import DecisionTreeClassifier
 from trilho_runtime.compiled.compile import compile_model
 from trilho_runtime.compiled.node import Cast, Chain
 from trilho_runtime.compiled.plan import Compiled
-from trilho_runtime.field import RowError
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.field import RowError
+from trilho_runtime.schema.signature import Signature
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROWS = 400

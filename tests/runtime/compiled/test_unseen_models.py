@@ -32,10 +32,10 @@ from sklearn.svm import SVC
 from tests.runtime.compiled.originals import scores
 
 from trilho_runtime import package
-from trilho_runtime.http import HttpError
-from trilho_runtime.job import Job
-from trilho_runtime.loaded import load_model
-from trilho_runtime.predict import PredictionApp
+from trilho_runtime.prediction.job import Job
+from trilho_runtime.serving.loaded import load_model
+from trilho_runtime.serving.predict import PredictionApp
+from trilho_runtime.web.http import HttpError
 
 team = importlib.import_module("team")  # at the top, as in a project of its own; it lies beside this file
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.compiled.original import scores_of
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.signature import Signature
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trilho_runtime.compiled.node import Array, Node
-from trilho_runtime.field import RowError
+from trilho_runtime.schema.field import RowError
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "subtract": np.subtract, "divide": np.divide, "multiply": np.multiply, "add": np.add,

@@ -13,7 +13,7 @@ import numpy as np
 
 from trilho_runtime.compiled.flow import values_of
 from trilho_runtime.compiled.node import Array, Node
-from trilho_runtime.field import RowError
+from trilho_runtime.schema.field import RowError
 
 NOTHING = -1
 REFUSED = -2

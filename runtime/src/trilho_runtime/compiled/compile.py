@@ -25,7 +25,7 @@ from trilho_runtime.compiled.plan import Compiled, Estimate, Inverse
 from trilho_runtime.compiled.refusal import guard_of, refusing
 from trilho_runtime.compiled.rules import as_matrix, rule_of
 from trilho_runtime.compiled.target import inverse_of
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.signature import Signature
 
 SAMPLE_ROWS = 300
 RULES = rules_numbers  # these rules, and those of categories, are known once they are imported

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.field import Field, RowError
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.field import Field, RowError
+from trilho_runtime.schema.signature import Signature
 
 Columns = dict[str, NDArray[Any]]
 BASE_ROWS = 20

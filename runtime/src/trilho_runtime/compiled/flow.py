@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.compiled import NotCompiled
-from trilho_runtime.field import NULLABLE_NUMBERS, Field
-from trilho_runtime.signature import Signature
-from trilho_runtime.table import OBJECT, OBJECT_NAN, restored, string_dtype
+from trilho_runtime.schema.field import NULLABLE_NUMBERS, Field
+from trilho_runtime.schema.signature import Signature
+from trilho_runtime.schema.table import OBJECT, OBJECT_NAN, restored, string_dtype
 
 Container = Literal["frame", "array", "sparse", "series"]
 NUMERIC = frozenset("iufb")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.compiled.flow import Flow
-from trilho_runtime.field import RowError
+from trilho_runtime.schema.field import RowError
 
 Array = NDArray[Any]
 

@@ -16,7 +16,7 @@ from trilho_runtime.compiled.estimators import CompiledEstimator, Outputs, load_
 from trilho_runtime.compiled.flow import Unlike
 from trilho_runtime.compiled.node import Check, Node, from_spec, nodes_of, to_spec
 from trilho_runtime.compiled.original import Loaded, Original, OriginalEstimator
-from trilho_runtime.field import RowError
+from trilho_runtime.schema.field import RowError
 
 SCHEMA = 1
 JSON = "compiled.json"
@@ -122,7 +122,7 @@ class Compiled:
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the compiled model and give their names; the same model gives the same bytes."""
-        from trilho_runtime.pack import arrays as packed
+        from trilho_runtime.model.validation import arrays as packed
 
         arrays: dict[str, NDArray[Any]] = {}
         files: dict[str, bytes] = {}

@@ -18,7 +18,7 @@ from trilho_runtime.compiled.difference import matrix_difference
 from trilho_runtime.compiled.edges import edge_columns, stacked, wild_columns
 from trilho_runtime.compiled.original import scores_of
 from trilho_runtime.compiled.plan import Compiled
-from trilho_runtime.signature import Signature
+from trilho_runtime.schema.signature import Signature
 
 LIMIT = 1e-9  # of whole answers: what stages within their bounds may add up to
 WILD_LIMIT = 1e-6  # of rows whose numbers have sizes at which sums cancel out

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from trilho.config import Settings, load_settings
 from trilho.core.files import write_whole
 from trilho.errors import DataError, UsageError
-from trilho_runtime.digest import digest_file, digest_json
-from trilho_runtime.fingerprint import code_digest
+from trilho_runtime.steps.digest import digest_file, digest_json
+from trilho_runtime.steps.fingerprint import code_digest
 
 SCHEMA = 1
 FILE = "parity.json"

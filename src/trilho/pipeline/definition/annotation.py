@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from trilho.pipeline.definition.modules import DEPTH, Definitions, parse_text
-from trilho_runtime.typed import KINDS, fits
+from trilho_runtime.steps.typed import KINDS, fits
 
 ARTIFACTS = ("in", "out")
-HOMES = ("trilho_runtime.step.", "trilho_runtime.artifact.")
+HOMES = ("trilho_runtime.step.", "trilho_runtime.steps.artifact.")
 ROLES: dict[str, Literal["in", "out"]] = {"In": "in", "Out": "out"}
 ARTIFACT_KINDS = {"Table": "table", "Model": "model", "Metrics": "metrics", "File": "file"}
 PLAIN = {kind: python for python, kind in KINDS.items()}

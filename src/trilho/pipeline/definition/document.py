@@ -22,10 +22,10 @@ from trilho.core.files import write_whole
 from trilho.errors import UsageError
 from trilho.pipeline.definition.interface import StepInterface, read_step
 from trilho.pipeline.libraries import libraries_of
-from trilho_runtime.digest import digest_file, digest_json
-from trilho_runtime.fingerprint import closure, code_digest
 from trilho_runtime.pipeline import SCHEMA, Pipeline
-from trilho_runtime.watch import state
+from trilho_runtime.steps.digest import digest_file, digest_json
+from trilho_runtime.steps.fingerprint import closure, code_digest
+from trilho_runtime.steps.watch import state
 
 SECONDS = 120.0  # a pipeline's author is waiting; code that takes longer to say what it is hangs
 GRACE = 5.0  # for saying where it does
@@ -110,7 +110,7 @@ class Definition:
     at: Place = Place()
     outputs_at: Mapping[str, Place] = field(default_factory=dict)
     depends: Written = field(default_factory=dict)
-    """What its author's code has read, and what was in it; see trilho_runtime.watch."""
+    """What its author's code has read, and what was in it; see trilho_runtime.steps.watch."""
 
     @classmethod
     def read(cls, written: Written) -> Definition:

@@ -16,11 +16,11 @@ import trilho_runtime
 from trilho.pipeline.definition.annotation import ARTIFACTS, Read, read_annotation, type_of_value
 from trilho.pipeline.definition.modules import Definitions, Found, definitions_of
 from trilho_runtime.describe import look_for, module_file
-from trilho_runtime.function import OUTPUT, option_problem
+from trilho_runtime.steps.function import OUTPUT, option_problem
 
 PACKAGES = Path(__file__).parents[3]
 OWN = {"trilho": PACKAGES, "trilho_runtime": Path(trilho_runtime.__file__).parents[1]}
-DECORATORS = ("trilho_runtime.step.step", "trilho_runtime.function.step")
+DECORATORS = ("trilho_runtime.step.step", "trilho_runtime.steps.function.step")
 MISSING: Any = object()
 
 

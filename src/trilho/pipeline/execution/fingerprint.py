@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilho_runtime.digest import digest_file, digest_json
-from trilho_runtime.fingerprint import SCHEMA, step_fingerprint
+from trilho_runtime.steps.digest import digest_file, digest_json
+from trilho_runtime.steps.fingerprint import SCHEMA, step_fingerprint
 
 if TYPE_CHECKING:
     from trilho.pipeline.ir.spec import Component, Container

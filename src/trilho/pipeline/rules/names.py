@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from trilho.pipeline.definition.document import Group, Place, Task
 from trilho.pipeline.rules.reading import Finding, Reading, called, shown_file
-from trilho_runtime.artifact import SCHEMAS
+from trilho_runtime.steps.artifact import SCHEMAS
 
 NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 IDENTIFIER = re.compile(r"[A-Za-z]\w*", re.ASCII)

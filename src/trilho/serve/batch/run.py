@@ -42,8 +42,8 @@ from trilho.serve.batch.source import (
 )
 from trilho.serve.batch.table import DRAFTS, Scored, ScoreTable
 from trilho.serve.columns import OWN
-from trilho_runtime.exchange import write_part
 from trilho_runtime.scorer import DECISIONS, LABELS, PREDICTION, PROBABILITIES
+from trilho_runtime.serving.exchange import write_part
 
 if TYPE_CHECKING:
     import duckdb

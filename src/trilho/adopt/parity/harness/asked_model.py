@@ -24,8 +24,8 @@ def compare(told: Mapping[str, Any]) -> dict[str, Any]:
     import pandas as pd
 
     from trilho_runtime.fit import answers
-    from trilho_runtime.function import load_function
-    from trilho_runtime.signature import Signature
+    from trilho_runtime.schema.signature import Signature
+    from trilho_runtime.steps.function import load_function
 
     folder, target = Path(told["folder"]), told["target"]
     sys.path.insert(0, str(Path(told["project"]) / "src"))

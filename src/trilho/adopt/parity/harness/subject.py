@@ -51,7 +51,7 @@ class Subject:
 
     def function(self, key: str) -> Callable[..., Any]:
         """Import one of the project's functions."""
-        from trilho_runtime.function import load_function
+        from trilho_runtime.steps.function import load_function
 
         reference = self.request["steps"][key]
         if not reference:

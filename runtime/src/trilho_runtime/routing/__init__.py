@@ -1,0 +1,1 @@
+"""Traffic between versions: weights, sticky keys, the shadow and what each version scored."""

@@ -1,0 +1,1 @@
+"""The small HTTP server under the model server and the router: bodies, answers, keys, counts and log notes."""
