@@ -25,6 +25,7 @@ from trilho.cli import (
     demo,
     doctor,
     emulate,
+    endpoint,
     gc,
     history,
     incidents,
@@ -49,8 +50,8 @@ from trilho.errors import TrilhoError
 
 ORDER = (
     "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "decisions", "release",
-    "rollout", "rollback", "approve", "serve", "score", "labels", "history", "watch", "incidents", "alerts", "retrain",
-    "up", "report", "journal", "config", "emulate", "gc",
+    "rollout", "rollback", "approve", "endpoint", "serve", "score", "labels", "history", "watch", "incidents", "alerts",
+    "retrain", "up", "report", "journal", "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -88,8 +89,8 @@ def alone(
 
 
 for module in (
-    demo, init, adopt, doctor, upgrade, train, pipeline, models, decisions, release, serve, score, labels, history,
-    watch, retrain, incidents, runs, data, journal, report, config, alerts, emulate, gc,
+    demo, init, adopt, doctor, upgrade, train, pipeline, models, decisions, release, endpoint, serve, score, labels,
+    history, watch, retrain, incidents, runs, data, journal, report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -212,6 +212,10 @@ class Environment(Table):
     """What the steps run as; by default the platform's own account."""
     endpoint: str | None = None
     """The address of the Kubeflow Pipelines API, "https://HOST/..."."""
+    machine: str = "n1-standard-2"
+    """What each replica of the model's endpoint on Vertex AI runs on."""
+    replicas: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] = [1, 1]
+    """How many replicas the endpoint has, at least and at most; between them Vertex AI follows the load."""
 
     @model_validator(mode="after")
     def _whole(self) -> Environment:
@@ -219,6 +223,8 @@ class Environment(Table):
             raise ValueError('project: backend "gcp" needs the project of Google Cloud')
         if self.backend == "gcp" and not self.bucket.startswith("gs://"):
             raise ValueError('bucket: backend "gcp" needs one of Cloud Storage, "gs://NAME"')
+        if self.replicas[0] > self.replicas[1]:
+            raise ValueError(f"replicas: {self.replicas}; allowed: the least first, then the most")
         if self.backend == "kubeflow" and self.endpoint is None:
             raise ValueError('endpoint: backend "kubeflow" needs the address of its API')
         return self

@@ -73,11 +73,18 @@ def endpoint_of(
         model=project.name,
         image=_image(target, project.name),
         settings=project.settings.serve,
-        machine=machine,
+        machine=machine or _machine(target),
         log=_log(target, project, say),
         inside=target.environment.service_account is not None,
         kept=project.home / "endpoints" / project.name / f"vertex-{target.name}.json",
     )
+
+
+def _machine(target: Target) -> Machine:
+    from trilho.backends.gcp.models import Machine
+
+    least, most = target.environment.replicas
+    return Machine(type=target.environment.machine, least_replicas=least, most_replicas=most)
 
 
 def _log(target: Target, project: Project, say: Say) -> str | None:
