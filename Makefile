@@ -12,7 +12,7 @@ help:
 	@echo "make test       install what is needed and run the tests"
 	@echo "make notebooks  install what the tests' notebooks need"
 	@echo "make lint       ruff, mypy, import-linter"
-	@echo "make bench      timings, as ratios against a baseline in the same run"
+	@echo "make bench      timings, as ratios against a baseline in the same run (TRILHO_BENCH_SERVERS=DIR: beside other servers)"
 	@echo "make docs       renew docs/reference.md from the code"
 	@echo "make lock       renew the hashed locks in requirements/ (needs uv)"
 
@@ -56,7 +56,8 @@ lint: .venv/.dev
 	.venv/bin/lint-imports --no-cache
 
 bench: .venv/.dev examples/.venv/.project
-	unset PYTHONDONTWRITEBYTECODE; .venv/bin/python -m compileall -q src runtime/src && .venv/bin/python -m benchmarks
+	unset PYTHONDONTWRITEBYTECODE; .venv/bin/python -m compileall -q src runtime/src && \
+	  TRILHO_BENCH_SERVERS=$${TRILHO_BENCH_SERVERS:-none} .venv/bin/python -m benchmarks
 
 docs: .venv/.platform
 	.venv/bin/python -m trilho.cli.reference docs/reference.md

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
@@ -71,6 +72,9 @@ def make(folder: Path) -> None:
     (folder / "rows.json").write_text(json.dumps(records))
     (folder / "expected.json").write_text(json.dumps(model.predict_proba(rows)[:, 1].tolist()))
     (folder / "model.pkl").write_bytes(pickle.dumps((model, rows.head(200))))
+    joblib.dump(model, folder / "model.joblib")
+    types = {name: str(kind) for name, kind in train.dtypes.items()}
+    (folder / "types.json").write_text(json.dumps(types))
 
 
 def ask(folder: Path, seconds: float) -> None:

@@ -56,6 +56,27 @@ def test_the_named_one_comes_first_then_the_variable_then_the_project(
     assert interpreter_for(package, named) == named
 
 
+def test_where_this_one_lacks_something_the_active_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there" / "only_there").mkdir(parents=True)
+    (tmp_path / "there" / "only_there" / "__init__.py").write_text("")
+    active = linked(tmp_path / "env" / "bin" / "python")
+    active.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "there"} exec {sys.executable} "$@"\n')
+    package = package_in(tmp_path, compiled={"path": "partly", "needs": ["only_there"]})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+    with pytest.raises(UsageError, match="lacks it"):
+        interpreter_for(package)
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "env"))
+    assert interpreter_for(package) == active
+    monkeypatch.delenv("VIRTUAL_ENV")
+    (tmp_path / "env").rename(tmp_path / ".venv")
+    assert interpreter_for(package) == tmp_path / ".venv" / "bin" / "python"
+    assert interpreter_for(package_in(tmp_path / "other", **COMPILED)) == Path(sys.executable)
+
+
 def test_one_that_does_not_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not run: No such file or directory"):
         missing(tmp_path / "python", ["numpy"])

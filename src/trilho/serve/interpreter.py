@@ -20,6 +20,7 @@ from trilho.serve.endpoint import read_json
 BASE = ("trilho_runtime", "numpy", "orjson", "granian")
 MODULES = {"scikit-learn": "sklearn", "xgboost-cpu": "xgboost", "python": ""}
 LOOK_SECONDS = 60.0
+OWN = "trilho's own"
 LOOK = "import importlib.util as u, json, sys; print(json.dumps([m for m in sys.argv[1:] if u.find_spec(m) is None]))"
 
 
@@ -40,15 +41,19 @@ def needs_of(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def interpreter_for(package: Path, given: Path | None = None) -> Path:
-    """Give the interpreter that can serve a package: the one named, its project's, or this one.
+    """Give the interpreter that can serve a package: the one named, its project's, this one, or the one in use here.
 
-    Raises UsageError naming what an interpreter lacks, ConfigError for one that does not run.
+    The last is that of the environment that is active, or else of a .venv in the present folder: looked at only where
+    nobody named one and this one lacks something. Raises UsageError naming what an interpreter lacks, ConfigError for
+    one that does not run.
     """
     needs = [*BASE, *needs_of(read_json(package / "manifest.json") or {})]
     python, why = _choice(package, given)
     lacking = missing(python, needs)
     if not lacking:
         return python
+    if why == OWN and (found := next((near for near in _near() if not missing(near, needs)), None)) is not None:
+        return found
     listed = ", ".join(lacking)
     fact = f"{package} needs {listed} to be served, and {python} ({why}) lacks {'it' if len(lacking) == 1 else 'them'}"
     raise UsageError(fact, hint="--python PATH names an interpreter that has, such as the project's .venv/bin/python")
@@ -64,7 +69,14 @@ def _choice(package: Path, given: Path | None) -> tuple[Path, str]:
         own = folder / ".venv" / "bin" / "python"
         if (folder / "trilho.toml").is_file() and own.exists():
             return own, "the project's"
-    return Path(sys.executable), "trilho's own"
+    return Path(sys.executable), OWN
+
+
+def _near() -> list[Path]:
+    """Give the interpreters that a person standing here would take: of the active environment, of a .venv."""
+    active = [folder for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if (folder := os.environ.get(name))]
+    found = [*(Path(folder) / "bin" / "python" for folder in active), Path.cwd() / ".venv" / "bin" / "python"]
+    return [python for python in found if python.exists()]
 
 
 def missing(python: Path, modules: Sequence[str]) -> list[str]:

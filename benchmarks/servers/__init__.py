@@ -1,0 +1,1 @@
+"""Servers of other products, each in an environment of its own, asked in turns with ours."""
