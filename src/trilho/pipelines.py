@@ -152,8 +152,8 @@ class Site:
                 )
             return load_definition(reference, python=self.python, source=self.source, home=self.home)
         from trilho.data.contract import load_contract
+        from trilho.train.inputs import check_steps
         from trilho.train.pipeline import training_pipeline
-        from trilho.train.run import check_steps
 
         settings = self.project.settings
         named = reference or settings.pipeline.define
@@ -330,7 +330,7 @@ class _Recording:
             self._project.record(end)
 
     def _settle(self, project: Project) -> None:
-        from trilho.train.run import settle_runs
+        from trilho.train.records import settle_runs
 
         running = [run.id for run in project.state().runs.values() if run.state == "running"]
         here = [run for run in running if not is_elsewhere(project.home, run)]

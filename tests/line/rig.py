@@ -193,7 +193,8 @@ def predict(address: str, rows: Sequence[dict[str, Any]], at_once: int = 200) ->
 def label(address: str, labels: Sequence[tuple[str, float]]) -> None:
     """Send true values by prediction id."""
     body = {"labels": [{"id": id_, "value": value} for id_, value in labels]}
-    assert post(address, "/labels", body) == (200, {"accepted": len(labels)})
+    status, told = post(address, "/labels", body)
+    assert (status, told["accepted"], told["refused"]) == (200, len(labels), 0)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------

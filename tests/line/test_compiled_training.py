@@ -9,42 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import duckdb
+from tests.line_project import rows, write_project
 
 from trilho.backends.local.journal import LocalJournal
-
-TOML = """
-[model]
-name = "line"
-task = "regression"
-target = "y"
-time = "ts"
-[data]
-source = "data.csv"
-[steps]
-features = "line.features:build"
-train = "line.train:fit"
-[train]
-holdout = "last 10 days"
-"""
-TRAIN = "from sklearn.linear_model import LinearRegression\n\ndef fit(X, y):\n    return LinearRegression().fit(X, y)\n"
-
-
-def write_project(folder: Path) -> None:
-    package = folder / "src" / "line"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "features.py").write_text("def build(frame):\n    return frame[['x']]\n")
-    (package / "train.py").write_text(TRAIN)
-    (folder / "trilho.toml").write_text(TOML)
-    times = "TIMESTAMP '2020-01-01' + INTERVAL (i * 6) HOUR"
-    rows = f"SELECT {times} AS ts, (i % 17)::DOUBLE AS x, 2.0 * (i % 17) + 1.0 AS y FROM range(400) t(i)"
-    duckdb.sql(f"COPY ({rows}) TO '{folder / 'data.csv'}' (HEADER)")
 
 
 def test_the_compiled_training_is_given_what_only_the_project_knows(project_python: Path, tmp_path: Path) -> None:
     project, home = tmp_path / "project", tmp_path / "home"
-    write_project(project)
+    write_project(project, '[train]\nholdout = "last 10 days"\n', rows(0, 400, 2.0))
     environment = {**os.environ, "TRILHO_HOME": str(home), "TRILHO_PYTHON": str(project_python)}
 
     def trilho(*words: str) -> Any:

@@ -6,28 +6,17 @@ import json
 import re
 from pathlib import Path
 
-import duckdb
 import pytest
+from tests import line_project
 from tests.line.rig import Verbs
+from tests.line_project import write_project, write_rows
 
 from trilho.core import records as r
 from trilho.project import Project
 from trilho.serve import trial
 from trilho.serve.certificate import certificate_path, read_certificate
 
-TOML = """
-[model]
-name = "line"
-task = "regression"
-target = "y"
-time = "ts"
-key = "id"
-[data]
-source = "data.csv"
-[steps]
-features = "line.features:build"
-train = "line.train:fit"
-[train]
+SETTINGS = """[train]
 holdout = "last 40 days"
 history = "all"
 [gate]
@@ -37,6 +26,7 @@ latency = "200 ms"
 [serve]
 peak = "20 rows/s"
 """
+TOML = line_project.TOML + SETTINGS
 FEATURES = "def build(frame):\n    return frame[['x', 'shop']]\n"
 TRAIN = """
 import time
@@ -60,12 +50,11 @@ def fit(X, y):
 """
 
 
-def write_data(folder: Path, more: str = "") -> None:
-    rows = (
+def made_rows(more: str = "") -> str:
+    return (
         "SELECT 'r' || i AS id, TIMESTAMP '2020-01-01' + INTERVAL (i) HOUR AS ts, (i * 37 % 1009) / 10.0 AS x, "
         f"substr('abc', 1 + i % 3, 1) AS shop{more}, 2 * ((i * 37 % 1009) / 10.0) AS y FROM range(2000) t(i)"
     )
-    duckdb.sql(f"COPY ({rows}) TO '{folder / 'data.csv'}' (HEADER)")
 
 
 @pytest.fixture
@@ -74,15 +63,7 @@ def line(tmp_path: Path, project_python: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TRILHO_HOME", str(tmp_path / "home"))
     for name, seconds in (("LATENCY_SECONDS", 0.5), ("PEAK_SECONDS", 0.5), ("RECORD_SECONDS", 0.2)):
         monkeypatch.setattr(trial, name, seconds)
-    folder = tmp_path / "line"
-    package = folder / "src" / "line"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "features.py").write_text(FEATURES)
-    (package / "train.py").write_text(TRAIN)
-    (folder / "trilho.toml").write_text(TOML)
-    write_data(folder)
-    return folder
+    return write_project(tmp_path / "line", SETTINGS, made_rows(), features=FEATURES, train=TRAIN)
 
 
 def plant(folder: Path, **changes: object) -> None:
@@ -131,7 +112,7 @@ def test_planted_challengers_get_the_right_verdicts(line: Path) -> None:
     assert {x["verdict"] for x in gate.evidence["checks"]} == {"pass"}
     assert {x["value"]: x["verdict"] for x in gate.evidence["slices"]} == dict.fromkeys("abc", "pass")
 
-    write_data(line, ", i % 5 AS extra")
+    write_rows(line, made_rows(", i % 5 AS extra"))
     strict = project.train()
     assert (strict.version, strict.verdict) == (5, "fail")
     assert strict.reason == "callers: the champion's callers would break: extra is new and may not be null"

@@ -18,7 +18,7 @@ from trilho.project import Project
 from trilho.remote import RemoteRun, record, submit_training, target_of
 
 if TYPE_CHECKING:
-    from tests.remote.conftest import Service
+    from tests.remote.service import Service
 
 LOOKS = (
     RemoteStatus(

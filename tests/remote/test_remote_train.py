@@ -24,10 +24,10 @@ from trilho.remote import (
 )
 from trilho.remote.gather import StepRecord
 from trilho.testing.conformance import document_of
-from trilho.train.run import settle_runs
+from trilho.train.records import settle_runs
 
 if TYPE_CHECKING:
-    from tests.remote.conftest import Service
+    from tests.remote.service import Service
 
 TRAINED = ["dataset.versioned", "run.started", "contract.checked", "run.ended", "version.packaged", "gate.judged"]
 

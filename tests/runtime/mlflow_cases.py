@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-pd: Any = pytest.importorskip("pandas", reason="runs in tests/notebooks/.venv: see test_mlflow_flavor.py")
+pd: Any = pytest.importorskip("pandas", reason="runs in tests/notebooks/.venv: see test_cases.py")
 pytest.importorskip("mlflow")
 
 import mlflow.pyfunc  # noqa: E402
@@ -22,43 +20,21 @@ from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: E402
 from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
+from tests.runtime.case_fixtures import Write  # noqa: E402
 
 from trilho_runtime.mlflow_flavor import mlmodel_text, write_model  # noqa: E402
-from trilho_runtime.model import packing  # noqa: E402
 from trilho_runtime.model.manifest import PackageError  # noqa: E402
 from trilho_runtime.model.outputs import Outputs  # noqa: E402
-from trilho_runtime.model.proof import prove  # noqa: E402
-from trilho_runtime.package import Package, open_package  # noqa: E402
 from trilho_runtime.schema.field import RowError  # noqa: E402
 from trilho_runtime.schema.signature import Field, Signature  # noqa: E402
 
 N = 120
-Write = Callable[..., Package]
 RNG = np.random.default_rng(3)
 FRAME = pd.DataFrame({
     "x": RNG.normal(size=N), "k": RNG.integers(0, 5, N), "b": RNG.integers(0, 2, N) == 1,
     "c": RNG.choice(["red", "blue", "ciência 🚲"], N), "n": pd.array([1, None, 3] * (N // 3), "Int64"),
 })  # fmt: skip
 VALUE = FRAME["k"] + (FRAME["c"] == "red") * 2.0
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    proven = prove
-    monkeypatch.setattr(packing, "prove_apart", lambda folder, own: proven(open_package(folder, ())))
-
-    def make(model: Any, sample: Any, **options: Any) -> Package:
-        out = tmp_path / options.pop("out", "made")
-        return open_package(packing.package(model, sample, out=out, **{"name": "tried", **options}))
-
-    return make
 
 
 def pre() -> Any:

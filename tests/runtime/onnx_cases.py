@@ -6,15 +6,13 @@ import hashlib
 import json
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-pd: Any = pytest.importorskip("pandas", reason="runs in tests/notebooks/.venv: see test_onnx_export.py")
+pd: Any = pytest.importorskip("pandas", reason="runs in tests/notebooks/.venv: see test_cases.py")
 for library in ("sklearn", "xgboost", "lightgbm", "onnx", "onnxruntime", "skl2onnx", "onnxmltools"):
     pytest.importorskip(library)
 
@@ -34,17 +32,16 @@ from sklearn.model_selection import GridSearchCV  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler  # noqa: E402
 from sklearn.svm import LinearSVC  # noqa: E402
+from tests.runtime.case_fixtures import Write  # noqa: E402
 
 from trilho_runtime.formats import onnx_conversion, onnx_export, onnx_trees  # noqa: E402
 from trilho_runtime.formats.onnx_export import ParityError, export, main  # noqa: E402
 from trilho_runtime.formats.onnx_parity import _places, _values  # noqa: E402
 from trilho_runtime.model import draft, packing  # noqa: E402
 from trilho_runtime.model.manifest import PackageError  # noqa: E402
-from trilho_runtime.model.proof import prove  # noqa: E402
-from trilho_runtime.package import Package, open_package  # noqa: E402
+from trilho_runtime.package import open_package  # noqa: E402
 
 N = 240
-Write = Callable[..., Package]
 MODULE = """
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -69,25 +66,12 @@ class Clip(BaseEstimator, TransformerMixin):
 """
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write a package and open it; the proof runs here, and nothing is compiled: ONNX is made of the estimator."""
-    proven = prove
+def write(write: Write, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a package of which nothing is compiled, and open it: ONNX is made of the estimator."""
     original = {"path": "original", "files": [], "stages": [], "needs": [], "why": "tried"}
     monkeypatch.setattr(draft, "compile_into", lambda folder, given: original)
-    monkeypatch.setattr(packing, "prove_apart", lambda folder, own: proven(open_package(folder, ())))
-
-    def make(model: Any, sample: Any, **options: Any) -> Package:
-        return open_package(packing.package(model, sample, out=tmp_path / "made", **{"name": "tried", **options}))
-
-    return make
+    return write
 
 
 @pytest.fixture

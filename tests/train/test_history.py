@@ -194,7 +194,7 @@ def test_rows_alone_over_http_are_answered_as_the_whole_table(tmp_path: Path, la
     assert newer == pytest.approx([wanted("Avaré", DAYS + 5, bias), expected[1]], rel=1e-9)
     assert call(address, "/predict", {"instances": [asked[3]]}).json["predictions"] == [alone[3]]  # it was not kept
     short = call(address, "/predict", {"instances": asked, "parameters": {"past": [row("Avaré", DAYS)]}})
-    assert (short.status, short.json["error"]) == (422, "past row 0: vendas is missing; wanted a number")
+    assert (short.status, short.json["error"]) == (422, "past row 0: vendas is missing; wanted a number (never null)")
 
     unknown = call(address, "/predict", {"instances": [row("Itu", DAYS)]})
     if raw:

@@ -16,7 +16,8 @@ from trilho.core.projection import Run
 from trilho.errors import StepFailed, TrilhoError, Unreachable, UsageError
 from trilho.pipeline.ir import reader as ir
 from trilho.pipeline.keeping.runs import RunFolder, TaskLog
-from trilho.project import SERVES, Project, TrainOutcome
+from trilho.project import Project, TrainOutcome
+from trilho.project.training import SERVES
 from trilho.remote import record, train
 from trilho.remote.environment import Target
 from trilho.remote.follow import follow

@@ -20,7 +20,7 @@ from trilho.remote.run import Outcome, Say, fetch, hand_over, new_run, outcome, 
 
 if TYPE_CHECKING:
     from trilho.pipeline.execution.execute import RunResult
-    from trilho.train.run import Training
+    from trilho.train.training import Training
 
 PIPELINE = "train"
 NEEDED = ("pack.package", "evaluate.predictions")
@@ -41,7 +41,8 @@ def submit_training(
 
     A training that ends before that (its data cannot be read) is an outcome, and on record.
     """
-    from trilho.train.run import TrainResult, begin
+    from trilho.train.run import begin
+    from trilho.train.training import TrainResult
 
     run = new_run_id()
     state = project.state()

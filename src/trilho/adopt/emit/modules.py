@@ -283,7 +283,7 @@ def _loading(plan: Plan, choice: Choice, trace: Trace) -> list[str]:
         if not any("COLUMNS" in bound_names(p.source) for ps in plan.constants.values() for p in ps)
         else "KEPT"
     )
-    load = replace(plan.load, returns=f"{_operand(plan.load.returns)}[{name}]")
+    load = replace(plan.load, returns=f"{_operand(plan.load.returns)}.filter(items={name})")  # the target may be absent
     return [f"{name} = {kept!r}", function_text(load)]
 
 

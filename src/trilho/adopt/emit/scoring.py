@@ -67,7 +67,9 @@ def predict_text(plan: Plan, choice: Choice) -> list[str]:
     call = f"model.predict_proba({asked})[:, 1]" if choice.task == "classification" else f"model.predict({asked})"
     doc = docstring(f"Give {SCORES[choice.task]} for each raw row")
     predict = f"def predict(model: {kind}, rows: pd.DataFrame) -> np.ndarray:\n    {doc}\n    return {call}"
-    loaded = "load(given.rows)" + ("" if plan.past is not None else f".drop(columns={choice.target.column!r})")
+    loaded = "load(given.rows)" + (
+        "" if plan.past is not None else f'.drop(columns={choice.target.column!r}, errors="ignore")'
+    )
     held = "raw rows, the past ones with their true values" if plan.past is not None else "raw rows"
     command = f"python -m {plan.package}.predict"
     main = f'''def main() -> None:

@@ -44,6 +44,7 @@ def settings_text(
     lines.append(f"train = {text(f'{plan.package}.fit:fit')}")
     if choice.threshold is not None and choice.task == "classification":
         lines.append(f"decide = {text(f'{plan.package}.decide:decide')}")
+    lines += _labels(facts, choice, keyed=bool(there.get(choice.key, {}).get("unique")))
     held = holdout(choice, there[time]) if time else ""
     lines += ["", "[train]", f"holdout = {text(held)}  # {_why(choice)}"] if held else []
     gate = GATES.get(choice.metrics[0].name) if choice.metrics else None
@@ -55,6 +56,23 @@ def settings_text(
         lines += ["", "[serve]", f"batch_only = true  # {choice.lags[0].method} looks at past rows, in cell "
                   f"{choice.lags[0].cell}"]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _labels(facts: Mapping[str, Any], choice: Choice, *, keyed: bool) -> list[str]:
+    """Write how tables of true values have them, where that is not how the model has them."""
+    found = facts.get("labels") or {}
+    column, classes = found.get("column", ""), found.get("classes", {})
+    classes = classes if choice.task == "classification" else {}
+    if (
+        not keyed
+        or not column
+        or (column == choice.target.column and not classes)
+        or (found["classes"] and not classes)
+    ):
+        return []
+    lines = ["", "[labels]", f"value = {text(column)}  # where a table of true values has them, as the data does"]
+    words = ", ".join(f"{text(word)} = {number:g}" for word, number in classes.items())
+    return [*lines, f"classes = {{ {words} }}  # as load maps them"] if words else lines
 
 
 def _history(past: Lookback, rows: int, choice: Choice) -> list[str]:

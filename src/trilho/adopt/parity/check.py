@@ -23,7 +23,6 @@ from trilho.adopt.parity.certificate import (
     digest_data,
 )
 from trilho.adopt.parity.endpoint import Answered, ask_endpoint
-from trilho.adopt.parity.equality import compare_numbers
 from trilho.adopt.parity.harness_process import HarnessFailed, run_harness
 from trilho.adopt.parity.request import SAMPLE, TOLERANCE, numbers_of, source_request
 from trilho.adopt.parity.training import Trained, train_and_pack
@@ -169,21 +168,11 @@ class _Check:
     def _compare(self, name: str, answers: Sequence[float | None]) -> None:
         import numpy as np
 
-        expected, positions = np.load(self.folder / "expected.npy"), self._sample()
-        given = np.array([np.nan if answer is None else answer for answer in answers], dtype=np.float64)
-        expected, positions = expected[: len(given)], positions[: len(given)]  # of a model of lags, the newest alone
-        found = compare_numbers(given, expected, TOLERANCE, positions)
-        self._keep(
-            Stage(
-                name=name,
-                state="different" if found.different else "equal",
-                rows=found.rows,
-                max_difference=found.largest,
-                tolerance=TOLERANCE,
-                reason=found.reason,
-                first_difference=found.first,
-            )
-        )
+        from trilho.adopt.parity.answers import compare_answers
+
+        count = len(answers)  # of a model of lags, the newest alone
+        expected, positions = np.load(self.folder / "expected.npy")[:count], self._sample()[:count]
+        self._keep(compare_answers(name, answers, expected, positions, TOLERANCE))
 
     @property
     def newest(self) -> int:

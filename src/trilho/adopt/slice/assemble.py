@@ -23,6 +23,7 @@ from trilho.adopt.slice.reading import (
 )
 from trilho.adopt.slice.shared import Unsliceable
 from trilho.adopt.slice.text import Edit, comments_above
+from trilho.adopt.slice.unlabelled import where_labelled
 from trilho.adopt.trace import StatementTrace
 
 
@@ -120,7 +121,7 @@ class Assembly(Experiment):
             form="features" if form == "features" else "model",
             package=self.package,
             frame=self.frame,
-            load=load or load_function(self.program, self.frame, [*self._naming_parts(), *self._target_parts()]),
+            load=load or load_function(self.program, self.frame, [*self._naming_parts(), *self._labelled_parts()]),
             features=tuple(features),
             definitions={},
             constants={},
@@ -232,6 +233,11 @@ class Assembly(Experiment):
     def _naming_parts(self) -> list[Part]:
         """Write what gives the columns the names by which the target is known: load does that."""
         return [self._part(step, self._plain(step)) for step in map(self.program.steps.__getitem__, self._naming())]
+
+    def _labelled_parts(self) -> list[Part]:
+        """Write what makes the target, for rows that have what it is made of: rows to be scored do not."""
+        columns = self.program.read.value.columns or []
+        return where_labelled(self._target_parts(), self.frame, columns, self.choice.target.column)
 
     def _target_parts(self) -> list[Part]:
         """Write how load derives the target, where it is no column of what was read, and drops rows without it."""

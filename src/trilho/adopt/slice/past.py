@@ -91,9 +91,9 @@ class PastAssembly(Assembly):
         value = self._value_after(self.head)
         return list(value.columns or []) if value is not None else []
 
-    def _target_parts(self) -> list[Part]:
+    def _labelled_parts(self) -> list[Part]:
         head = [Part(t.source, t.step.cell, t.step.node.lineno, t.step.id) for t in self.head]
-        return [*head, *super()._target_parts()]
+        return [*head, *super()._labelled_parts()]
 
     def _labelled(self, text: Text) -> Text:
         """Let a table that is merged into the rows leave their labels as they are."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trilho.adopt.parity.answers import compare_answers
 from trilho.adopt.parity.certificate import (
     STAGES,
     Certificate,
@@ -23,7 +24,6 @@ from trilho.adopt.parity.certificate import (
     digest_data,
 )
 from trilho.adopt.parity.endpoint import Answered, ask_endpoint
-from trilho.adopt.parity.equality import compare_numbers
 from trilho.adopt.parity.harness_process import HarnessFailed, run_harness
 from trilho.adopt.parity.training import Trained, train_and_pack
 from trilho.adopt.trained.handed import Handed
@@ -160,17 +160,7 @@ class _Check:
 
     def _compare(self, name: str, answers: Sequence[float | None]) -> None:
         expected, positions = np.load(self.folder / "expected.npy"), np.load(self.folder / "sample.npy")
-        given = np.array([np.nan if answer is None else answer for answer in answers], dtype=np.float64)
-        found = compare_numbers(given, expected, TOLERANCE, positions)
-        self.stages[name] = Stage(
-            name=name,
-            state="different" if found.different else "equal",
-            rows=found.rows,
-            max_difference=found.largest,
-            tolerance=TOLERANCE,
-            reason=found.reason,
-            first_difference=found.first,
-        )
+        self.stages[name] = compare_answers(name, answers, expected, positions, TOLERANCE)
 
     def _missing(self, name: str, reason: str) -> None:
         self.stages[name] = Stage(name=name, state="not compared", reason=reason)

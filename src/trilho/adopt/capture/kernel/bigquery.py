@@ -44,13 +44,10 @@ class BigQuery:
         if asked["key"] in self.answers:
             return Replayed(self, asked)
         self._watch_rows()
-        self.guard.allowed_posts += 1
-        try:
+        with self.guard.asking():
             if name != "list_rows":
                 asked["bytes"] = self._dry_run(function.__self__, text, settings)
             result = function(*args, **kwargs)
-        finally:
-            self.guard.allowed_posts -= 1
         asked.update(job=str(getattr(result, "job_id", "") or ""), at=(site, self.reads.statement))
         self.questions[id(result)] = (result, asked)
         if asked["job"]:
@@ -65,13 +62,8 @@ class BigQuery:
         key = _key(text, None)
         if key in self.answers:
             return self.answer({"key": key})
-        self.guard.allowed_posts += 1
-        self.reads.depth += 1
-        try:
+        with self.guard.asking(), self.reads.within():
             result = function(*args, **kwargs)
-        finally:
-            self.guard.allowed_posts -= 1
-            self.reads.depth -= 1
         self.reads.safely(self._freeze, site, full_name(function), {"text": text, "key": key}, result)
         return result
 
@@ -80,24 +72,16 @@ class BigQuery:
         owner = function.__self__
         if isinstance(owner, Replayed):
             return function(*args, **kwargs)
-        self.guard.allowed_posts += 1
-        self.reads.depth += 1
-        try:
+        with self.guard.asking(), self.reads.within():
             result = function(*args, **kwargs)
-        finally:
-            self.guard.allowed_posts -= 1
-            self.reads.depth -= 1
         asked = self._asked(owner) or {"text": "", "key": ""}
         self.reads.safely(self._freeze, site, full_name(function), asked, result)
         return result
 
     def rows(self, site: Site, function: Any, args: Any, kwargs: Any) -> Any:
         """Wait for a job; its rows answer the same question."""
-        self.guard.allowed_posts += 1
-        try:
+        with self.guard.asking():
             result = function(*args, **kwargs)
-        finally:
-            self.guard.allowed_posts -= 1
         asked = self._asked(function.__self__)
         if asked is not None:
             asked["at"] = (site, self.reads.statement)
@@ -156,13 +140,8 @@ class BigQuery:
         asked = None if self.reads.depth else self._asked(rows)
         if asked is None:
             return plain(rows)
-        self.guard.allowed_posts += 1
-        self.reads.depth += 1
-        try:
+        with self.guard.asking(), self.reads.within():
             found = list(plain(rows))
-        finally:
-            self.guard.allowed_posts -= 1
-            self.reads.depth -= 1
         columns = [field.name for field in getattr(rows, "schema", [])]
         self.reads.safely(self._freeze_rows, asked, _as_frame(found, columns), found)
         return iter(found)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from typing import Any, Callable
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator
 
 from .digests import Digester
 from .files import Redirects
@@ -41,17 +42,23 @@ class Reads:
         """Go on to another statement."""
         self.statement = statement
 
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Take the files that are opened in it as a part of one read."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
     def read(self, site: Site, function: Any, args: Any, kwargs: Any) -> Any:
         """Do a read, and freeze what it read."""
         source = _source(function, args, kwargs)
         args = tuple(self._found(value) for value in args)
         kwargs = {key: self._found(value) for key, value in kwargs.items()}
-        self.depth += 1
-        self.opened_by = []
-        try:
+        with self.within():
+            self.opened_by = []
             result = function(*args, **kwargs)
-        finally:
-            self.depth -= 1
         name = full_name(function)
         self.safely(self.note, site, name, _kind(name), source, result, self.opened_by)
         return result
@@ -59,11 +66,8 @@ class Reads:
     def note(self, site: Any, function: str, kind: str, source: str, result: Any, opened: Any = (),
              query: str = "", job: str = "", size: int | None = None) -> dict[str, Any]:  # fmt: skip
         """Note a read that was done."""
-        self.depth += 1
-        try:
+        with self.within():
             return self._noted(site, function, kind, source, result, opened, query, job, size)
-        finally:
-            self.depth -= 1
 
     def _noted(self, site: Any, function: str, kind: str, source: str, result: Any, opened: Any, query: str, job: str,
                size: int | None) -> dict[str, Any]:  # fmt: skip

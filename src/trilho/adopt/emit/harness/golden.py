@@ -18,6 +18,7 @@ from typing import Any
 
 from .columns import column_facts, digest_of, kind_of, sums_of, time_facts, write_table
 from .fitted import Fitted, Kept, module
+from .labels import label_facts
 from .past import past_facts, table_with_past
 
 PROBED = 5
@@ -40,6 +41,7 @@ def main(request_path: str, out: str) -> int:
             column.update(time_facts(table[request["time"]]))
     facts: dict[str, Any] = {"rows": len(table), "columns": columns}
     facts["digest"] = digest_of(table)
+    facts["labels"] = label_facts(request, table)
     positions = kept.sample()
     facts["positions"] = positions
     personal = {fact["name"] for fact in columns if fact["personal"] or fact["name"] in request["personal"]}
