@@ -7,15 +7,14 @@ import json
 import pickle
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-pd: Any = pytest.importorskip("pandas", reason="runs in tests/notebooks/.venv: see test_package_made.py")
+pd: Any = pytest.importorskip("pandas", reason="runs in tests/notebooks/.venv: see test_cases.py")
 pytest.importorskip("sklearn")
 pytest.importorskip("xgboost")
 pytest.importorskip("lightgbm")
@@ -32,19 +31,18 @@ from sklearn.multioutput import MultiOutputClassifier  # noqa: E402
 from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler  # noqa: E402
 from sklearn.svm import LinearSVC  # noqa: E402
+from tests.runtime.case_fixtures import Write  # noqa: E402
 
 import trilho_runtime  # noqa: E402
 from trilho_runtime.model import packing  # noqa: E402
 from trilho_runtime.model.estimator import is_safe  # noqa: E402
 from trilho_runtime.model.manifest import PackageError  # noqa: E402
-from trilho_runtime.model.proof import prove  # noqa: E402
 from trilho_runtime.model.validation import measures  # noqa: E402
 from trilho_runtime.package import Package, open_package  # noqa: E402
 from trilho_runtime.schema.signature import Signature  # noqa: E402
 from trilho_runtime.serving.loaded import load_model  # noqa: E402
 
 N = 120
-Write = Callable[..., Package]
 MODULE = """
 import numpy as np
 import {helper}
@@ -94,26 +92,6 @@ class Clip(BaseEstimator, TransformerMixin):
     def transform(self, X):
         return np.clip(np.asarray(X, float), -1, 1)
 """
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write a package and open it; the proof runs here, so that it takes no process of its own."""
-    proven = prove
-    monkeypatch.setattr(packing, "prove_apart", lambda folder, own: proven(open_package(folder, ())))
-
-    def make(model: Any, sample: Any, **options: Any) -> Package:
-        out = tmp_path / options.pop("out", "made")
-        return open_package(packing.package(model, sample, out=out, **{"name": "tried", **options}))
-
-    return make
 
 
 @pytest.fixture

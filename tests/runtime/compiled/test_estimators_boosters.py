@@ -331,10 +331,16 @@ def test_what_is_not_compiled_says_why() -> None:
         (xgboost.XGBRegressor(booster="gblinear").fit(matrix, value), "gblinear is not compiled"),
         (xgboost.XGBRegressor(objective=flat, n_estimators=2).fit(matrix, value), "objective of the project's own"),
         (xgboost.XGBRegressor(n_estimators=2).fit(matrix, matrix[:, :2]), "more than one output"),
-        (xgboost.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, frame["x"]), "categories of its own"),
+        (
+            xgboost.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, frame["x"]),
+            "XGBoost model was fitted to columns of the category dtype",
+        ),
         (lightgbm.LGBMRegressor(**LGB, objective=flat).fit(matrix, value), "objective of the project's own"),
         (lightgbm.LGBMRegressor(**LGB, pred_early_stop=True).fit(matrix, value), "predicts with pred_early_stop"),
-        (lightgbm.LGBMRegressor(**LGB).fit(frame, frame["x"]), "pandas categories"),
+        (
+            lightgbm.LGBMRegressor(**LGB).fit(frame, frame["x"]),
+            "LightGBM model was fitted to columns of the category dtype",
+        ),
     ):
         with pytest.raises(NotCompiled, match=why):
             compile_estimator(model, sparse=False)

@@ -98,7 +98,7 @@ NUMERIC = {
     "bins apart": (KBinsDiscretizer(5, encode="onehot-dense", strategy="uniform"), BITS),
     "yeo-johnson": (PowerTransformer(), CLOSE),
     "yeo-johnson only": (PowerTransformer(standardize=False), CLOSE),
-    "quantiles": (QuantileTransformer(n_quantiles=100), BITS),
+    "quantiles": (QuantileTransformer(n_quantiles=100), CLOSE),
     "normal quantiles": (QuantileTransformer(n_quantiles=100, output_distribution="normal"), CLOSE),
     "squares": (PolynomialFeatures(2), BITS),
     "cubes": (PolynomialFeatures((2, 3), include_bias=False), BITS),

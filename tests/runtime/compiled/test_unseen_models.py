@@ -122,7 +122,7 @@ def root_of_the_target() -> Made:
 def categories_by_dtype() -> Made:
     table = MIXED.astype({"city": "category", "plan": "category"})
     model = HistGradientBoostingClassifier(max_iter=10, categorical_features="from_dtype")
-    return Made(model.fit(table, WORDS), table, "pandas")
+    return Made(model.fit(table, WORDS), table, "compiled")
 
 
 def odd_names_before_sparse_trees() -> Made:

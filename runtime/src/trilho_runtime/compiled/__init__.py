@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BIT_EQUAL = "bit-equal"
 CLOSE = "1e-12"
+SINGLE = "2e-06"  # a few of single precision's own steps
+USUAL = "1e-09"  # of whole answers: what stages within their bounds may add up to
 
 
 class NotCompiled(Exception):

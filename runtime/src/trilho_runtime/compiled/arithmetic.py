@@ -25,6 +25,7 @@ TRANSCENDENTAL: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (np.log1p, np.log, np.log2, np.log10, np.exp, np.exp2, np.expm1, np.cbrt)},
     **{f.__name__: f for f in (np.sin, np.cos, np.tan, np.tanh, np.sinh, np.cosh, np.arctan, np.arcsinh)},
 }
+SHAPES: dict[str, Callable[..., Any]] = {"clip": np.clip, "round": np.round, "nan_to_num": np.nan_to_num}
 NEAR = 1e-7  # this close to the ends of the training rows, a normal share is the end's
 FUNCTIONS = {**ELEMENTWISE, **TRANSCENDENTAL}
 
@@ -86,6 +87,33 @@ class FunctionOfEach(Node):
         """Apply it to every column."""
         with np.errstate(all="ignore"):
             return [self._apply(column) for column in x]
+
+
+@dataclass(eq=False)
+class Shape(Node):
+    """A function of numpy that is given numbers beside the matrix: clip, round or nan_to_num."""
+
+    name: str
+    given: tuple[tuple[str, float | int | None], ...]
+
+    def __post_init__(self) -> None:
+        self._apply, self._given = SHAPES[self.name], dict(self.given)
+
+    def __call__(self, x: Array) -> Array:
+        """Apply it to every number."""
+        with np.errstate(all="ignore"):
+            found: Array = self._apply(x, **self._given)
+        return found
+
+
+@dataclass(eq=False)
+class ShapeOfEach(Shape):
+    """Such a function of columns of several types, each of which keeps its own."""
+
+    def __call__(self, x: Any) -> Any:
+        """Apply it to every column."""
+        with np.errstate(all="ignore"):
+            return [self._apply(column, **self._given) for column in x]
 
 
 @dataclass(eq=False)
@@ -189,8 +217,24 @@ class Power(Node):
             raise RowError(f"{fact}; Box-Cox takes positive numbers only", field, row)
         one = box_cox if self.positive else yeo_johnson
         with np.errstate(all="ignore"):
+            if len(x) == 1:
+                return self._row(x)
             columns = [one(x[:, i], power) for i, power in enumerate(self.powers)]
         return np.stack(columns, axis=1).astype(x.dtype)
+
+    def _row(self, x: Array) -> Array:
+        """Transform one row, all columns at once but for those of the powers that are limits."""
+        powers, values = self.powers, x[0]
+        if self.positive:
+            logs = np.log(values)
+            found = np.where(np.abs(powers) < 1e-19, logs, np.expm1(powers * logs) / powers)
+            return np.asarray(found.reshape(1, -1).astype(x.dtype))
+        up = values >= 0
+        near = np.finfo(np.result_type(values, powers)).eps
+        limits = np.where(up, np.abs(powers) < near, np.abs(powers - 2) <= near)
+        logs, by = np.log1p(np.abs(values)), np.where(up, powers, 2 - powers)
+        sizes = np.where(limits, logs, np.expm1(by * logs) / by)
+        return np.asarray(np.where(up, sizes, -sizes).reshape(1, -1).astype(x.dtype))
 
 
 def box_cox(x: Array, power: float) -> Array:
@@ -233,14 +277,45 @@ class Quantiles(Node):
 
             self._normal = NormalDist().inv_cdf
             self._ends = [self._normal(p) for p in (NEAR - np.spacing(1), 1 - (NEAR - np.spacing(1)))]
+        self._down = np.ascontiguousarray(-self.quantiles[::-1]), -self.references[::-1]
+        self._columns = np.arange(self.quantiles.shape[1])
 
     def __call__(self, x: Array) -> Array:
         """Find the shares of every column."""
+        if len(x) == 1 and len(self.references) > 1:
+            return self._row(x)
         found = np.array(x)
         for place in range(x.shape[1]):
             column = self._shares(x[:, place], self.quantiles[:, place])
             found[:, place] = self._spread(column) if self.normal else column
         return found
+
+    def _row(self, x: Array) -> Array:
+        """Find the shares of one row, all columns at once."""
+        given, near = x[0], NEAR if self.normal else 0
+        values = given.astype(np.float64)
+        with np.errstate(all="ignore"):
+            up = self._between(values, self.quantiles, self.references)
+            shares = 0.5 * (up - self._between(-values, *self._down))
+        shares[np.isnan(values)] = np.nan
+        first, last = self.quantiles[0], self.quantiles[-1]
+        shares[given + near > last if near else given == last] = 1
+        shares[given - near < first if near else given == first] = 0
+        shares = shares.astype(x.dtype)
+        return np.asarray((self._spread(shares) if self.normal else shares).reshape(1, -1).astype(x.dtype))
+
+    def _between(self, values: Array, quantiles: Array, references: Array) -> Array:
+        """Interpolate one value of each column, as numpy does in one column."""
+        last = len(references) - 1
+        place = (quantiles <= values).sum(axis=0) - 1
+        low = np.clip(place, 0, last - 1)
+        start, end = quantiles[low, self._columns], quantiles[low + 1, self._columns]
+        slope = (references[low + 1] - references[low]) / (end - start)
+        found = slope * (values - start) + references[low]
+        found = np.where(np.isnan(found), slope * (values - end) + references[low + 1], found)
+        found = np.where(values == start, references[low], found)
+        found = np.where(place < 0, references[0], found)
+        return np.asarray(np.where(place >= last, references[last], found))
 
     def _shares(self, column: Array, quantiles: Array) -> Array:
         shares = np.array(column)
@@ -273,6 +348,7 @@ class Products(Node):
     factors: Array
     levels: tuple[int, ...]  # how many products there are after each degree
     kept: Array
+    sparse: bool = False  # whether a product with a zero is none, whatever the other factor
 
     def __call__(self, x: Array) -> Array:
         """Multiply, degree by degree."""
@@ -280,9 +356,12 @@ class Products(Node):
         found = np.empty((rows, 1 + count + len(self.earlier)), x.dtype)
         found[:, 0] = 1
         found[:, 1 : count + 1] = x
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             for low, high in zip((0, *self.levels), self.levels, strict=False):
-                part = found[:, self.earlier[low:high]] * x[:, self.factors[low:high]]
+                one, other = found[:, self.earlier[low:high]], x[:, self.factors[low:high]]
+                part = one * other
+                if self.sparse:
+                    part[(one == 0) | (other == 0)] = 0
                 found[:, 1 + count + low : 1 + count + high] = part
         return found[:, self.kept]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from trilho_runtime.compiled import BIT_EQUAL, NotCompiled
 from trilho_runtime.compiled.evaluator import Evaluator, Floats, Parts, Read, softmax, two_columns
-from trilho_runtime.compiled.library import import_package, open_library
+from trilho_runtime.compiled.library import Library, import_package, open_library
 
 QUICK_ROWS = 16  # up to so many rows a call keeps Python's lock
 VALUE, MARGIN = 0, 1
@@ -28,7 +29,8 @@ Engine = Callable[[Floats, bool], NDArray[Any]]  # (rows, columns) and whether m
 class Booster(Evaluator):
     """A booster's model file and how it is asked.
 
-    `kind` is value, binary (one probability a row), classes (one for each class) or softmax (margins of classes).
+    `kind` is value, binary (one probability a row), classes (one for each class), class (the class itself) or softmax
+    (margins of classes).
     """
 
     file: ClassVar[str]
@@ -52,6 +54,8 @@ class Booster(Evaluator):
         found = self._asked(matrix, kind == "softmax")
         if kind == "binary":
             return two_columns(found)
+        if kind == "class":
+            return found.astype(np.intp)
         return softmax(found) if kind == "softmax" else found
 
     def margins(self, matrix: Floats) -> NDArray[Any]:
@@ -133,6 +137,7 @@ def _xgboost_native(model: bytes, spec: Mapping[str, Any]) -> Engine:
     except ValueError as error:
         raise NotCompiled(f"the model cannot be loaded by the C library here: {error}") from None
     asked = {margin: _xgboost_call(spec, margin) for margin in (False, True)}
+    proxies = _Proxies(library)
 
     def ask(matrix: Floats, margin: bool) -> NDArray[Any]:
         rows, columns = matrix.shape
@@ -142,11 +147,32 @@ def _xgboost_native(model: bytes, spec: Mapping[str, Any]) -> Engine:
         shape, dims, found = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64(), ctypes.c_void_p()
         out = ctypes.byref(shape), ctypes.byref(dims), ctypes.byref(found)
         call = quick if rows <= QUICK_ROWS else predict
-        library.check(call(keeper.handle, array, asked[margin], None, *out))
+        library.check(call(keeper.handle, array, asked[margin], proxies.handle(), *out))
         size = math.prod(shape[: dims.value])
         return np.frombuffer(ctypes.string_at(found.value or 0, 4 * size), np.float32)
 
     return ask
+
+
+class _Proxies(threading.local):
+    """A matrix of XGBoost's that stands for the rows that are asked, made once in each thread instead of each call.
+
+    A library that has none makes its own for every call.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._keeper: _Keeper | None = None
+        try:
+            create, free = library.find(("XGProxyDMatrixCreate", "XGDMatrixFree"))
+        except NotCompiled:
+            return
+        own = ctypes.c_void_p()
+        library.check(create(ctypes.byref(own)))
+        self._keeper = _Keeper(free, own)
+
+    def handle(self) -> ctypes.c_void_p | None:
+        """Give this thread's matrix."""
+        return None if self._keeper is None else self._keeper.handle
 
 
 ASK_XGBOOST = "XGBoosterPredictFromDense"
@@ -246,11 +272,11 @@ def _lightgbm_imported(model: bytes) -> Engine:
     return ask
 
 
-def compile_xgboost(estimator: Any, sparse: bool) -> XGBoost:
+def compile_xgboost(estimator: Any, sparse: bool, coded: bool = False) -> XGBoost:
     """Compile an XGBoost model. Raises NotCompiled for what its library does not answer row by row."""
     booster = estimator.get_booster() if hasattr(estimator, "get_booster") else estimator
     told = json.loads(booster.save_config())["learner"]
-    _check_xgboost(estimator, booster, told)
+    _check_xgboost(estimator, booster, told, coded)
     missing = getattr(estimator, "missing", None)
     missing = None if missing is None or math.isnan(missing) else float(missing)
     kind, count = _xgboost_kind(estimator, told)
@@ -258,12 +284,12 @@ def compile_xgboost(estimator: Any, sparse: bool) -> XGBoost:
     return XGBoost(bytes(booster.save_raw("ubj")), {**spec, "columns": int(booster.num_features())})
 
 
-def _check_xgboost(estimator: Any, booster: Any, told: Mapping[str, Any]) -> None:
+def _check_xgboost(estimator: Any, booster: Any, told: Mapping[str, Any], coded: bool) -> None:
     kind = told["gradient_booster"]["name"]
     if kind not in ("gbtree", "dart"):
         raise NotCompiled(f"an XGBoost model of {kind} is not compiled")
-    if "c" in (booster.feature_types or ()):
-        raise NotCompiled("an XGBoost model with categories of its own is not compiled")
+    if "c" in (booster.feature_types or ()) and not coded:
+        raise NotCompiled("the XGBoost model was fitted to columns of the category dtype, and is given others")
     if callable(getattr(estimator, "objective", None)):
         raise NotCompiled("an XGBoost model with an objective of the project's own is not compiled")
     if int(told["learner_model_param"].get("num_target", 1)) > 1:
@@ -277,6 +303,8 @@ def _xgboost_kind(estimator: Any, told: Mapping[str, Any]) -> tuple[str, int]:
         return ("softmax" if objective == "multi:softmax" else "classes"), many
     if classifier or (objective == "binary:logistic" and not hasattr(estimator, "get_booster")):
         return "binary", 2
+    if many > 1 and objective == "multi:softmax" and hasattr(estimator, "classes_"):
+        return "class", 1
     if many > 1 and objective != "multi:softmax":
         if hasattr(estimator, "get_booster"):
             raise NotCompiled("an XGBoost regression with probabilities of classes is not compiled")
@@ -286,17 +314,17 @@ def _xgboost_kind(estimator: Any, told: Mapping[str, Any]) -> tuple[str, int]:
 
 def _rounds(estimator: Any) -> int:
     """Give how many rounds the model answers with: those up to the best one, or 0 for all of them."""
-    if not hasattr(estimator, "get_booster"):
+    if not hasattr(estimator, "get_booster") or getattr(estimator, "bare", False):
         return 0
     best = estimator.get_booster().attr("best_iteration")
     return 0 if best is None else int(best) + 1
 
 
-def compile_lightgbm(estimator: Any, sparse: bool) -> LightGBM:
+def compile_lightgbm(estimator: Any, sparse: bool, coded: bool = False) -> LightGBM:
     """Compile a LightGBM model. Raises NotCompiled for what is not known from its text alone."""
     booster = getattr(estimator, "booster_", estimator)
-    if any(booster.pandas_categorical or ()):
-        raise NotCompiled("a LightGBM model of pandas categories is not compiled")
+    if any(booster.pandas_categorical or ()) and not coded:
+        raise NotCompiled("the LightGBM model was fitted to columns of the category dtype, and is given others")
     if callable(getattr(estimator, "objective_", None)):
         raise NotCompiled("a LightGBM model with an objective of the project's own is not compiled")
     told = estimator.get_params() if hasattr(estimator, "get_params") else {}

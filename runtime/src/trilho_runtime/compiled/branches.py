@@ -10,6 +10,7 @@ import numpy as np
 from trilho_runtime.compiled import NotCompiled
 from trilho_runtime.compiled.arithmetic import Arithmetic
 from trilho_runtime.compiled.flow import Flow, aligned
+from trilho_runtime.compiled.fuse import fused
 from trilho_runtime.compiled.node import Chain, Join, Node, Parallel, Pick, Split, Take, sequence
 from trilho_runtime.compiled.rules import as_matrix
 
@@ -92,8 +93,8 @@ def joined(nodes: list[Node], flows: list[Flow], expected: Any) -> tuple[Node, F
     if len(dtypes) == 1 and dtypes <= NUMBERS:
         parts = [_as_part(node, flow) for node, flow in zip(nodes, flows, strict=True)]
         guess = aligned(Flow(columns, True, "array", inf), expected)
-        widths = tuple(len(flow.columns) for flow in flows)
-        return Parallel(tuple(parts), widths, str(guess.dtype)), guess
+        made = fused([(part, len(flow.columns)) for part, flow in zip(parts, flows, strict=True)])
+        return Parallel(tuple(node for node, _ in made), tuple(width for _, width in made), str(guess.dtype)), guess
     lists = [sequence(n, Split()) if flow.matrix else n for n, flow in zip(nodes, flows, strict=True)]
     return Join(tuple(lists)), aligned(Flow(columns, False, "array", inf), expected)
 

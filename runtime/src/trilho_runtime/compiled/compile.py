@@ -12,22 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from trilho_runtime.compiled import NotCompiled, rules_numbers
+from trilho_runtime.compiled import CLOSE, NotCompiled, rules_numbers
 from trilho_runtime.compiled.accept import Rows, accepted
 from trilho_runtime.compiled.branches import Given, chosen_of, joined, parts_of, picking, weighted
+from trilho_runtime.compiled.categories import coding_of
 from trilho_runtime.compiled.difference import largest_difference, limit_of, matrix_difference
 from trilho_runtime.compiled.edges import edge_columns, stacked
 from trilho_runtime.compiled.estimators import compile_estimator, outputs_of
 from trilho_runtime.compiled.flow import Flow, aligned, input_flow, observed, runtime_of
+from trilho_runtime.compiled.members import compile_mixer, holds_pipelines, members_of
 from trilho_runtime.compiled.node import Cast, Chain, Levels, Node, sequence
-from trilho_runtime.compiled.original import Loaded, Original, OriginalEstimator, scores_of
-from trilho_runtime.compiled.plan import Compiled, Estimate, Inverse
+from trilho_runtime.compiled.original import SCORES, Loaded, Original, OriginalEstimator, answers_of, scores_of
+from trilho_runtime.compiled.plan import Compiled, Ensemble, Estimate, Inverse
 from trilho_runtime.compiled.refusal import guard_of, refusing
-from trilho_runtime.compiled.rules import as_matrix, rule_of
+from trilho_runtime.compiled.rules import as_matrix, fields_of, rule_of
 from trilho_runtime.compiled.target import inverse_of
 from trilho_runtime.schema.signature import Signature
 
 SAMPLE_ROWS = 300
+LIBRARIES = {"ubj": "xgboost", "txt": "lightgbm"}  # by what their model files end with
 RULES = rules_numbers  # these rules, and those of categories, are known once they are imported
 WRAPPERS = {
     **dict.fromkeys(("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV"), "best_estimator_"),
@@ -83,20 +86,41 @@ class Walk:
             tuple(sorted(self.needs)),
         )
 
-    def predictor(self, model: Any, place: str, name: str, given: Given) -> Node:
-        """Compile a model that ends in an estimator."""
+    def predictor(self, model: Any, place: str, name: str, given: Given, how: str = SCORES) -> Node:
+        """Compile a model that ends in an estimator, whose scores are wanted or what a method of it says."""
         kind = kind_of(model)
         if kind in ("sklearn.Pipeline", "imblearn.Pipeline"):
             nodes, last = self._steps(model.steps[:-1], place, name, given)
             step, estimator = model.steps[-1]
             at, inner = f"{place}.steps.{len(model.steps) - 1}.1", _inner(name, step)
-            return sequence(nodes, self.predictor(estimator, at, inner, last))
+            return sequence(nodes, self.predictor(estimator, at, inner, last, how))
         attribute = WRAPPERS.get(kind.removeprefix("sklearn."))
         if attribute and kind.startswith("sklearn.") and hasattr(model, attribute):
-            return self.predictor(getattr(model, attribute), f"{place}.{attribute}", name, given)
+            return self.predictor(getattr(model, attribute), f"{place}.{attribute}", name, given, how)
         if kind == "sklearn.TransformedTargetRegressor":
             return self._target(model, place, name, given)
-        return self._estimator(model, place, name, given)
+        if holds_pipelines(model, kind):
+            return self._ensemble(model, place, name, given, how)
+        return self._estimator(model, place, name, given, how)
+
+    def _ensemble(self, model: Any, place: str, name: str, given: Given, how: str) -> Node:
+        """Compile an estimator that is made of whole pipelines: each of them, then what is made of their answers."""
+        before = len(self.stages)
+        try:
+            inner = members_of(model)
+            nodes = [self.predictor(m.fitted, f"{place}.{m.at}", _inner(name, m.label), given, m.how) for m in inner]
+            node = Ensemble(tuple(nodes), compile_mixer(model, len(inner)), how)
+            difference = _apart(node(runtime_of(given.value, given.flow)), model, given, how)
+            _within(difference, CLOSE)
+        except NotCompiled as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001  a fitted state that no rule has met
+            why = f"{type(error).__name__}: {error}"
+        else:
+            self._tell(name, model, CLOSE, difference)
+            return node
+        del self.stages[before:]
+        return self._fallen_estimator(model, place, name, given, why, how)
 
     def _target(self, model: Any, place: str, name: str, given: Given) -> Node:
         before = len(self.stages)
@@ -112,25 +136,28 @@ class Walk:
         self._tell(_inner(name, "inverse"), model.transformer_, bound, difference)
         return Inverse(inner, turned)
 
-    def _estimator(self, estimator: Any, place: str, name: str, given: Given) -> Node:
+    def _estimator(self, estimator: Any, place: str, name: str, given: Given, how: str) -> Node:
         try:
-            first, flow = _input(given.flow)
-            made = compile_estimator(estimator, sparse=given.flow.container == "sparse")
+            coding, coded = coding_of(estimator, given.flow)
+            cast, flow = _input(coded)
+            first = (*coding, *cast)
+            sparse, single = given.flow.container == "sparse", is_single(given.flow)
+            made = compile_estimator(estimator, sparse=sparse, coded=bool(coding), single=single)
             guard = guard_of(estimator, made, sequence(*first), given, flow)
-            node = sequence(*first, Estimate(made, guard))
-            found = node(runtime_of(given.value, given.flow))
-            difference = _within(matrix_difference(found, scores_of(estimator, given.value)), made.exact)
+            node = sequence(*first, Estimate(made, guard, how, fields_of(flow), type(estimator).__name__))
+            difference = _within(_apart(node(runtime_of(given.value, given.flow)), estimator, given, how), made.exact)
         except NotCompiled as error:
-            return self._fallen_estimator(estimator, place, name, given, str(error))
+            return self._fallen_estimator(estimator, place, name, given, str(error), how)
         except Exception as error:  # noqa: BLE001  a fitted state that no rule has met
-            return self._fallen_estimator(estimator, place, name, given, f"{type(error).__name__}: {error}")
+            return self._fallen_estimator(estimator, place, name, given, f"{type(error).__name__}: {error}", how)
         self._tell(name, estimator, made.exact, difference)
-        root = kind_of(estimator).partition(".")[0]
-        self.needs |= {root} - {"sklearn"}
+        self.needs |= {LIBRARIES[file.rpartition(".")[2]] for file in made.to_parts().files}
         return node
 
-    def _fallen_estimator(self, estimator: Any, place: str, name: str, given: Given, why: str) -> Node:
-        node = OriginalEstimator(place.removeprefix("."), given.flow, given.flow)
+    def _fallen_estimator(
+        self, estimator: Any, place: str, name: str, given: Given, why: str, how: str = SCORES
+    ) -> Node:
+        node = OriginalEstimator(place.removeprefix("."), given.flow, given.flow, how)
         node.loaded = self.loaded
         self._tell(name, estimator, "", None, why)
         return node
@@ -195,9 +222,10 @@ class Walk:
 
     def _tell(self, name: str, fitted: Any, bound: str, difference: float | None, why: str = "") -> None:
         kind = type(fitted)
-        told = {"name": name, "class": f"{kind.__module__}.{kind.__qualname__}", "path": "compiled"}
+        known = getattr(kind, "told", f"{kind.__module__}.{kind.__qualname__}")
+        told = {"name": name, "class": known, "path": "compiled"}
         if why:
-            self.needs |= {"pandas", "sklearn", kind.__module__.partition(".")[0]} - {"builtins", "__main__"}
+            self.needs |= {"pandas", "sklearn", known.partition(".")[0]} - {"builtins", "__main__"}
             self.stages.append({**told, "path": "original", "why": why})
         else:
             self.stages.append({**told, "bound": bound, "largest_difference": difference})
@@ -215,8 +243,19 @@ def _within(difference: float, bound: str) -> float:
 
 
 def _levels(signature: Signature) -> list[Node]:
-    found = [(i, f.levels) for i, f in enumerate(signature.fields) if f.levels is not None and f.type == "string"]
+    found = [(i, f.levels) for i, f in enumerate(signature.fields) if f.levels is not None]
     return [Levels(tuple(i for i, _ in found), tuple(levels for _, levels in found))] if found else []
+
+
+def is_single(flow: Flow) -> bool:
+    """Say whether a flow is given in single precision, in which sums of it are then made too."""
+    return flow.numeric and str(flow.dtype) == "float32"
+
+
+def _apart(found: Any, estimator: Any, given: Given, how: str) -> float:
+    """Give how far answers lie from the original's."""
+    expected = answers_of(estimator, given.value, how)
+    return matrix_difference(np.asarray(found, np.float64), np.asarray(expected, np.float64))
 
 
 def _inner(name: str, step: str) -> str:

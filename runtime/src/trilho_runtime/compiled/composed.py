@@ -22,6 +22,7 @@ from trilho_runtime.compiled.evaluator import (
 )
 
 Compile = Callable[[Any, bool], Evaluator]
+Members = list[Evaluator] | None
 Restore = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]], Read], Evaluator]
 
 
@@ -41,6 +42,22 @@ def _parts(members: Sequence[Evaluator], spec: Mapping[str, Any]) -> Parts:
     from trilho_runtime.compiled.estimators import parts_of
 
     return joined({str(index): parts_of(member) for index, member in enumerate(members)}, spec)
+
+
+@dataclass
+class Slot(Evaluator):
+    """A member that was asked before: its answers are one of those that are given instead of a matrix."""
+
+    name: ClassVar[str] = "slot"
+    place: int
+
+    def __call__(self, matrix: Any) -> NDArray[Any]:
+        """Give the member's answers."""
+        return np.asarray(matrix[self.place])
+
+    def margins(self, matrix: Any) -> NDArray[Any]:
+        """Give the member's answers, which are of its decision function."""
+        return self(matrix)
 
 
 @dataclass
@@ -155,9 +172,11 @@ class Calibrated(Evaluator):
 
     def __call__(self, matrix: Floats) -> NDArray[Any]:
         """Give the mean of the calibrated probabilities."""
-        total = np.zeros((len(matrix), self.classes))
-        for member, curves, places in zip(self.members, self.curves, self.places, strict=True):
-            total += self._calibrated(self._asked(member, matrix), curves, places)
+        each = zip(self.members, self.curves, self.places, strict=True)
+        made = [self._calibrated(self._asked(member, matrix), curves, places) for member, curves, places in each]
+        total = np.zeros_like(made[0])
+        for one in made:
+            total += one
         return total / len(self.members)
 
     def _asked(self, member: Evaluator, matrix: Floats) -> NDArray[Any]:
@@ -248,12 +267,12 @@ def curve_of(arrays: Mapping[str, NDArray[Any]]) -> Curve:
     return Sigmoid(**arrays) if "slope" in arrays else Isotonic(**arrays)
 
 
-def compile_vote(estimator: Any, sparse: bool) -> Vote:
+def compile_vote(estimator: Any, sparse: bool, members: Members = None) -> Vote:
     """Compile a vote over regressions, or over classifiers' probabilities. Raises NotCompiled for a count of votes."""
     check_single(estimator)
     if getattr(estimator, "voting", "soft") != "soft":
         raise NotCompiled(f"{type(estimator).__name__} counts votes; only voting='soft' is compiled")
-    members = [_compile(one, sparse) for one in estimator.estimators_]
+    members = members or [_compile(one, sparse) for one in estimator.estimators_]
     weights = estimator._weights_not_none
     return Vote(members, None if weights is None else [float(one) for one in weights], hasattr(estimator, "classes_"))
 
@@ -272,13 +291,14 @@ def compile_bag(estimator: Any, sparse: bool) -> Bag:
     return Bag(members, columns, known, classes, BIT_EQUAL if steady else CLOSE)
 
 
-def compile_stack(estimator: Any, sparse: bool) -> Stack:
+def compile_stack(estimator: Any, sparse: bool, members: Members = None) -> Stack:
     """Compile a stack over compiled estimators. Raises NotCompiled where a member is asked for what is not known."""
     check_single(estimator)
     classes, methods = len(getattr(estimator, "classes_", ())), list(estimator.stack_method_)
-    if sparse and estimator.passthrough:
-        raise NotCompiled(f"{type(estimator).__name__} passes a sparse matrix through")
-    members = [_compile(one, sparse) for one in estimator.estimators_]
+    if (sparse or members) and estimator.passthrough:
+        what = "a table" if members else "a sparse matrix"
+        raise NotCompiled(f"{type(estimator).__name__} passes {what} through")
+    members = members or [_compile(one, sparse) for one in estimator.estimators_]
     _check_margins([one for one, how in zip(members, methods, strict=True) if how == "decision_function"], estimator)
     asked = zip(estimator.estimators_, methods, strict=True)
     if any(how == "predict" and hasattr(one, "predict_proba") for one, how in asked):
@@ -289,13 +309,13 @@ def compile_stack(estimator: Any, sparse: bool) -> Stack:
     return Stack([*members, last], methods, classes, bool(estimator.passthrough))
 
 
-def compile_calibrated(estimator: Any, sparse: bool) -> Calibrated:
+def compile_calibrated(estimator: Any, sparse: bool, members: Members = None) -> Calibrated:
     """Compile a calibrated classifier. Raises NotCompiled for a curve that is not known here."""
     check_single(estimator)
     fitted = estimator.calibrated_classifiers_
-    inner = [_thawed(one.estimator) for one in fitted]
+    inner = [thawed(one.estimator) for one in fitted]
     asks = hasattr(inner[0], "decision_function")
-    members = [_compile(one, sparse) for one in inner]
+    members = members or [_compile(one, sparse) for one in inner]
     if asks:
         _check_margins(members, estimator)
     labels = list(estimator.classes_)
@@ -316,7 +336,8 @@ def _places(fitted: Any, inner: Any, labels: list[Any]) -> list[int]:
     return [1] if len(labels) == 2 else [labels.index(label) for label in inner.classes_]
 
 
-def _thawed(estimator: Any) -> Any:
+def thawed(estimator: Any) -> Any:
+    """Give the estimator itself out of one that is frozen."""
     return estimator.estimator if type(estimator).__name__ == "FrozenEstimator" else estimator
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trilho_runtime.compiled import NotCompiled
 from trilho_runtime.compiled.evaluator import Evaluator, Floats, Parts, Read
+from trilho_runtime.compiled.linear import narrowed
 
 HERE = "trilho_runtime.compiled"
 SCHEMA = 1
@@ -32,13 +33,15 @@ EVALUATORS = {
     "bag": "composed:Bag",
     "stack": "composed:Stack",
     "calibrated": "composed:Calibrated",
+    "started": "started:Started",
+    "slot": "composed:Slot",
     "xgboost": "boosters:XGBoost",
     "lightgbm": "boosters:LightGBM",
 }
 _KNOWN = {
     "trees:compile_forest": """DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor
         RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor""",
-    "trees:compile_boosted": "GradientBoostingClassifier GradientBoostingRegressor",
+    "started:compile_started": "GradientBoostingClassifier GradientBoostingRegressor",
     "histogram:compile_histogram": "HistGradientBoostingClassifier HistGradientBoostingRegressor",
     "linear:compile_regression": """LinearRegression Ridge RidgeCV Lasso LassoCV ElasticNet ElasticNetCV Lars LarsCV
         LassoLars LassoLarsCV LassoLarsIC OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV BayesianRidge
@@ -60,6 +63,10 @@ _KNOWN = {
     "composed:compile_stack": "StackingClassifier StackingRegressor",
     "composed:compile_calibrated": "CalibratedClassifierCV",
 }
+_BARE = {  # boosters without their estimator, as a package holds them
+    "boosters:compile_xgboost": "BareXGBoost BareXGBoostClasses BareXGBoostProbabilities",
+    "boosters:compile_lightgbm": "BareLightGBM BareLightGBMProbabilities",
+}
 _BOOSTERS = {
     "boosters:compile_xgboost": "XGBClassifier XGBRegressor XGBRFClassifier XGBRFRegressor XGBRanker Booster",
     "boosters:compile_lightgbm": "LGBMClassifier LGBMRegressor LGBMRanker Booster",
@@ -67,6 +74,7 @@ _BOOSTERS = {
 COMPILERS = {f"sklearn.{name}": where for where, names in _KNOWN.items() for name in names.split()} | {
     f"{where.rpartition('_')[2]}.{name}": where for where, names in _BOOSTERS.items() for name in names.split()
 }
+COMPILERS |= {f"trilho_runtime.{name}": where for where, names in _BARE.items() for name in names.split()}
 
 
 class Outputs(NamedTuple):
@@ -98,12 +106,20 @@ class CompiledEstimator:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _scores(self, matrix: NDArray[Any]) -> Floats:
-        found = self.evaluator(np.ascontiguousarray(matrix, np.float64))
+        return self.scored(self.evaluator(np.ascontiguousarray(matrix, np.float64)))
+
+    def scored(self, found: NDArray[Any]) -> Floats:
+        """Give an evaluator's answers as scores."""
         if self.outputs.kind == "class":
             return self._numbers.take(found)
         if self.outputs.kind == "probability":
             found = found[:, 1]
         return np.ascontiguousarray(found, np.float64)
+
+    def asked(self, matrix: NDArray[Any], how: str) -> NDArray[Any]:
+        """Give what a method of the original says: all probabilities, values, or the decision function."""
+        given = np.ascontiguousarray(matrix, np.float64)
+        return self.evaluator.margins(given) if how == "decision_function" else self.evaluator(given)
 
     def to_parts(self) -> Parts:
         """Give the JSON object, the arrays and the files that `load_estimator` reads."""
@@ -113,12 +129,15 @@ class CompiledEstimator:
         return Parts({**about, "estimator": made.spec}, made.arrays, made.files)
 
 
-def compile_estimator(estimator: Any, *, sparse: bool) -> CompiledEstimator:
+def compile_estimator(estimator: Any, *, sparse: bool, coded: bool = False, single: bool = False) -> CompiledEstimator:
     """Give array code for a fitted estimator, or raise NotCompiled with the reason.
 
-    `sparse` says that the estimator is given a sparse matrix in the original, in which zeros are absent.
+    `sparse` says that the estimator is given a sparse matrix in the original, in which zeros are absent; `coded` that
+    its own categories are given as their places, `single` that its numbers are of single precision.
     """
-    evaluator = evaluator_of(estimator, sparse)
+    evaluator = evaluator_of(estimator, sparse, coded)
+    if single:
+        evaluator = narrowed(evaluator, estimator)
     width = _width(estimator)
     outputs = outputs_of(estimator, evaluator)
     strange = [label for label in outputs.classes if not isinstance(label, str | int | float)]
@@ -128,9 +147,12 @@ def compile_estimator(estimator: Any, *, sparse: bool) -> CompiledEstimator:
 
 
 def load_estimator(
-    spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], folder: Path | None = None
+    spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], folder: Path | None = None, start: str = ""
 ) -> CompiledEstimator:
-    """Read a compiled estimator back out of its parts. Raises NotCompiled where it cannot run here."""
+    """Read a compiled estimator back out of its parts; `start` is what its files' names start with.
+
+    Raises NotCompiled where it cannot run here.
+    """
     if spec.get("schema") != SCHEMA:
         raise NotCompiled(f"the compiled estimator has schema {spec.get('schema')!r}; {SCHEMA} is known here")
     kind, classes = spec["outputs"]["kind"], spec["outputs"]["classes"]
@@ -138,7 +160,7 @@ def load_estimator(
     def read(name: str) -> bytes:
         if folder is None:
             raise NotCompiled(f"the compiled estimator has a file {name}, and no folder to read it from")
-        return (folder / name).read_bytes()
+        return (folder / f"{start}{name}").read_bytes()
 
     evaluator = restore_evaluator(spec["estimator"], arrays, read)
     return CompiledEstimator(evaluator, Outputs(kind, tuple(classes)), spec["width"])
@@ -165,7 +187,7 @@ def is_zero_one(classes: tuple[Any, ...]) -> bool:
     return classes == (0, 1) and not any(isinstance(one, bool) for one in classes)
 
 
-def evaluator_of(estimator: Any, sparse: bool) -> Evaluator:
+def evaluator_of(estimator: Any, sparse: bool, coded: bool = False) -> Evaluator:
     """Compile an estimator, whether it stands alone or inside another one. Raises NotCompiled."""
     kind = type(estimator)
     where = COMPILERS.get(f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}")
@@ -174,7 +196,7 @@ def evaluator_of(estimator: Any, sparse: bool) -> Evaluator:
     replaced = sorted(name for name in vars(estimator) if name in ("predict", "predict_proba", "decision_function"))
     if replaced:
         raise NotCompiled(f"{kind.__qualname__} has a {replaced[0]} of its own")
-    made: Evaluator = _found(where)(estimator, sparse)
+    made: Evaluator = _found(where)(estimator, sparse, **({"coded": True} if coded else {}))
     return made
 
 

@@ -188,11 +188,11 @@ def runtime_of(value: Any, flow: Flow) -> Any:
 
 def _column(value: Any, place: int, column: Column) -> Any:
     series = value.iloc[:, place] if hasattr(value, "iloc") else value[:, place]
-    if column.dtype in OBJECTS:
+    if column.dtype in (*OBJECTS, CATEGORY):
         return _nulls(series.tolist())
     found = series.to_numpy() if hasattr(series, "to_numpy") else series
     if column.source is not None or found.dtype == object:
-        return found if column.dtype == CATEGORY else found.astype(column.dtype)
+        return found.astype(column.dtype)
     if found.dtype != np.dtype(column.dtype):
         raise Unlike(f"column {column.name} of {found.dtype}, not of {column.dtype}")
     return found

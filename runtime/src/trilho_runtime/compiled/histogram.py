@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.compiled import BIT_EQUAL, CLOSE, NotCompiled
+from trilho_runtime.compiled.categories import list_without_null
 from trilho_runtime.compiled.evaluator import Evaluator, Floats, Parts, Read
 from trilho_runtime.compiled.trees import Boosted, Nodes, Tree, Trees, flatten, link_of
 
@@ -89,14 +90,14 @@ def codes_of(values: Floats, known: Floats) -> Floats:
     return np.where(known.take(place) == values, place.astype(np.float64), np.nan)
 
 
-def compile_histogram(estimator: Any, sparse: bool) -> Histogram:
+def compile_histogram(estimator: Any, sparse: bool, coded: bool = False) -> Histogram:
     """Compile scikit-learn's histogram gradient boosting. Raises NotCompiled where its categories are no numbers."""
     if sparse:
         raise NotCompiled(f"{type(estimator).__name__} takes no sparse matrix")
     link = link_of(estimator._loss)
     predictors = [tree for stage in estimator._predictors for tree in stage]
     base = np.array(estimator._baseline_prediction, np.float64).reshape(-1)
-    order, known, sizes = _preparation(getattr(estimator, "_preprocessor", None))
+    order, known, sizes = _preparation(getattr(estimator, "_preprocessor", None), coded)
     exact = BIT_EQUAL if link == "identity" else CLOSE
     trees = _trees(predictors, estimator._bin_mapper)
     return Histogram(trees, base, link, True, exact, order=order, known=known, sizes=sizes)
@@ -138,7 +139,7 @@ def _unpacked(bits: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return ((bits[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1).astype(bool).reshape(len(bits), CODES)
 
 
-def _preparation(preprocessor: Any) -> tuple[NDArray[np.intp], Floats, list[int]]:
+def _preparation(preprocessor: Any, coded: bool) -> tuple[NDArray[np.intp], Floats, list[int]]:
     """Give the order of columns, and the categories of the first of them, that a fitted preprocessor makes."""
     nothing = np.zeros(0, np.intp), np.zeros(0), list[int]()
     if preprocessor is None:
@@ -147,8 +148,10 @@ def _preparation(preprocessor: Any) -> tuple[NDArray[np.intp], Floats, list[int]
     width = preprocessor.n_features_in_
     order = np.concatenate([np.arange(width)[first], np.arange(width)[rest]]).astype(np.intp)
     lists = [np.asarray(one) for one in getattr(encoder, "categories_", [])]
+    if coded:  # the places of the categories are given, not they themselves
+        lists = [np.arange(len(list_without_null(one))) for one in lists]
     if any(one.dtype.kind not in "iufb" for one in lists):
-        raise NotCompiled("categories of the model are texts: they are not in a matrix of numbers")
+        raise NotCompiled("the model's categories are texts, and it is given an array instead of a table of them")
     values = [one.astype(np.float64) for one in lists]
     values = [one[~np.isnan(one)] for one in values]
     return order, np.concatenate([*values, np.zeros(0)]), [len(one) for one in values]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.compiled import CLOSE, NotCompiled
+from trilho_runtime.compiled import CLOSE, SINGLE, NotCompiled
 from trilho_runtime.compiled.evaluator import (
     Evaluator,
     Floats,
@@ -33,6 +33,7 @@ class Linear(Evaluator):
     intercept: Floats
     link: str
     exact: str = CLOSE
+    single: bool = False  # whether sums are made in single precision
 
     def __call__(self, matrix: Floats) -> NDArray[Any]:
         """Give values, probabilities or the index of the class."""
@@ -40,6 +41,9 @@ class Linear(Evaluator):
 
     def margins(self, matrix: Floats) -> NDArray[Any]:
         """Give the weighted sums."""
+        if self.single:
+            with np.errstate(over="ignore"):
+                matrix = matrix.astype(np.float32)
         check_finite(matrix)
         found = matrix @ self.coef.T + self.intercept
         return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
@@ -186,6 +190,18 @@ def _classifier(estimator: Any, link: str) -> Linear:
     if binarizer is not None and str(binarizer.y_type_).startswith("multilabel"):
         raise NotCompiled(f"{type(estimator).__name__} predicts many labels at once")
     return Linear(np.asarray(estimator.coef_, np.float64), _intercept(estimator), link)
+
+
+def narrowed(evaluator: Evaluator, estimator: Any) -> Evaluator:
+    """Give a linear model that is asked in single precision, and was fitted in it, as one that adds up in it too."""
+    coef = np.asarray(getattr(estimator, "coef_", 0.0))
+    if not isinstance(evaluator, Linear) or coef.dtype != np.float32:
+        return evaluator
+    intercept = np.atleast_1d(np.asarray(estimator.intercept_))
+    if isinstance(estimator.intercept_, int | float) and not isinstance(estimator.intercept_, np.generic):
+        intercept = intercept.astype(np.float32)  # a plain number takes the type of what it is added to
+    coef = coef.reshape(evaluator.coef.shape)
+    return Linear(coef, intercept, evaluator.link, SINGLE, single=True)
 
 
 def _intercept(estimator: Any) -> Floats:

@@ -19,6 +19,20 @@ from trilho_runtime.schema.field import RowError
 Array = NDArray[Any]
 
 
+class Refused(RowError):
+    """A number that a stage refuses, by its place in what that stage is given; `name` is the field that it comes from.
+
+    Whoever has the row itself says more of it.
+    """
+
+    def __init__(self, row: int, place: int, value: float, field: str, owner: str) -> None:
+        shown = "null" if value != value else f"{value:g}"
+        text = f"row {row}: {field or f'column {place} of its input'} is {shown}, which {owner} refuses"
+        super().__init__(text, field or None, row)
+        self.row: int = row
+        self.place, self.value, self.owner = place, value, owner
+
+
 class Node:
     """One step of array code."""
 
@@ -105,10 +119,10 @@ class Pick(Node):
 
 @dataclass(eq=False)
 class Levels(Node):
-    """Columns of categories, in which a text that is none of them is a null."""
+    """Columns of categories, in which a value that is none of them is a null."""
 
     places: tuple[int, ...]
-    levels: tuple[tuple[str, ...], ...]
+    levels: tuple[tuple[Any, ...], ...]
 
     def __post_init__(self) -> None:
         self._known = [(place, frozenset(levels)) for place, levels in zip(self.places, self.levels, strict=True)]
@@ -223,7 +237,5 @@ class Check(Node):
     def _refuse(self, x: Array, size: Array) -> None:
         wrong = (size > self._limit) if self.nan else ~(size <= self._limit)
         row, place = (int(i) for i in np.argwhere(wrong)[0])
-        field = self.fields[place] if place < len(self.fields) and self.fields[place] else None
-        value = x[row, place]
-        shown = "null or NaN" if value != value else f"{value:g}"
-        raise RowError(f"row {row}: {field or f'column {place}'} is {shown}, which {self.owner} refuses", field, row)
+        field = self.fields[place] if place < len(self.fields) else ""
+        raise Refused(row, place, float(x[row, place]), field, self.owner)

@@ -14,6 +14,7 @@ from trilho_runtime.compiled.flow import Flow, Unlike, original_of, runtime_of
 from trilho_runtime.compiled.node import Node
 
 Floats = NDArray[np.float64]
+SCORES = "scores"
 
 
 def located(model: Any, place: str) -> Any:
@@ -71,11 +72,22 @@ class Original(Node):
 
 @dataclass(eq=False)
 class OriginalEstimator(Original):
-    """An estimator that fell back, or the whole model."""
+    """An estimator that fell back, or the whole model; inside another one it is asked by a method."""
 
-    def __call__(self, x: Any) -> Floats:
-        """Give the original's scores."""
-        return scores_of(self.stage, original_of(x, self.before))
+    how: str = SCORES
+
+    def __call__(self, x: Any) -> NDArray[Any]:
+        """Give the original's answers."""
+        return answers_of(self.stage, original_of(x, self.before), self.how)
+
+
+def answers_of(estimator: Any, table: Any, how: str) -> NDArray[Any]:
+    """Give what a method of an estimator says of a table, or its scores."""
+    if how == SCORES:
+        return scores_of(estimator, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(getattr(estimator, how)(table))
 
 
 def scores_of(estimator: Any, table: Any) -> Floats:

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.compiled import NotCompiled, arithmetic, codes
+from trilho_runtime.compiled import NotCompiled, arithmetic, categories, codes
 from trilho_runtime.compiled.estimators import CompiledEstimator, Outputs, load_estimator
+from trilho_runtime.compiled.explain import explained, refused_in
 from trilho_runtime.compiled.flow import Unlike
-from trilho_runtime.compiled.node import Check, Node, from_spec, nodes_of, to_spec
-from trilho_runtime.compiled.original import Loaded, Original, OriginalEstimator
+from trilho_runtime.compiled.node import Check, Node, Refused, from_spec, nodes_of, to_spec
+from trilho_runtime.compiled.original import SCORES, Loaded, Original, OriginalEstimator
 from trilho_runtime.schema.field import RowError
 
 SCHEMA = 1
 JSON = "compiled.json"
 ARRAYS = "compiled.npz"
 CHUNK_ROWS = 8192  # as many rows as fit a processor's cache; what is larger is answered in pieces
-OPERATIONS = (arithmetic, codes)  # their nodes are known by name once they are imported
+OPERATIONS = (arithmetic, categories, codes)  # their nodes are known by name once they are imported
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
@@ -30,16 +31,40 @@ Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(eq=False)
 class Estimate(Node):
-    """The final estimator as array code."""
+    """An estimator as array code: the last one, or one inside another, which is asked by a method."""
 
     estimator: CompiledEstimator
     guard: Check | None = None
+    how: str = SCORES
+    fields: tuple[str, ...] = ()
+    owner: str = "the model"
 
-    def __call__(self, x: Any) -> Floats:
-        """Give the scores of a matrix, after what the original refuses is refused."""
+    def __call__(self, x: Any) -> NDArray[Any]:
+        """Give the answers for a matrix. Raises RowError for what the original refuses."""
         if self.guard is not None:
             self.guard(x)
-        return self.estimator(x)
+        try:
+            return self.estimator(x) if self.how == SCORES else self.estimator.asked(x, self.how)
+        except ValueError as error:
+            refused = refused_in(x, self.fields, self.owner)
+            if refused is None:
+                raise
+            raise refused from error
+
+
+@dataclass(eq=False)
+class Ensemble(Node):
+    """Whole pipelines beside each other, and the estimator that is made of their answers."""
+
+    members: tuple[Node, ...]
+    estimator: CompiledEstimator
+    how: str = SCORES
+
+    def __call__(self, x: Any) -> NDArray[Any]:
+        """Ask every member, and give what is made of it."""
+        given: Any = [member(x) for member in self.members]
+        found = self.estimator.evaluator(given)
+        return self.estimator.scored(found) if self.how == SCORES else found
 
 
 @dataclass(eq=False)
@@ -98,6 +123,8 @@ class Compiled:
     def _answer(self, x: list[Any]) -> Floats:
         try:
             found: Floats = self.program(x)
+        except Refused as refused:
+            raise explained(refused, self.program, self.fields, x) from None
         except Unlike:  # a stage of the original's own code does with these rows what it did with none before
             found = self.whole(x)
         return found
@@ -146,11 +173,13 @@ class Compiled:
 def _with_estimators(node: Node, arrays: dict[str, NDArray[Any]], files: dict[str, bytes]) -> Any:
     """Give a program as JSON; its estimator is told by its own parts."""
     spec = to_spec(node, arrays)
-    for estimate in (n for n in nodes_of(node) if isinstance(n, Estimate)):
+    for number, estimate in enumerate(n for n in nodes_of(node) if isinstance(n, Estimate | Ensemble)):
         parts = estimate.estimator.to_parts()
-        arrays |= {f"estimator.{name}": value for name, value in parts.arrays.items()}
-        files |= parts.files
-        _replace_estimator(spec, estimate.estimator, parts.spec)
+        key = "estimator" if not number else f"estimator{number}"  # the first one's files have no prefix
+        arrays |= {f"{key}.{name}": value for name, value in parts.arrays.items()}
+        files |= {name if not number else f"{key}.{name}": content for name, content in parts.files.items()}
+        told = {"estimator": parts.spec, **({"key": key} if number else {})}
+        _replace_estimator(spec, estimate.estimator, told)
     return spec
 
 
@@ -161,7 +190,7 @@ def _replace_estimator(spec: Any, estimator: CompiledEstimator, told: Any) -> No
     elif isinstance(spec, dict):
         for name, value in spec.items():
             if value is estimator:
-                spec[name] = {"estimator": told}
+                spec[name] = told
             else:
                 _replace_estimator(value, estimator, told)
 
@@ -181,9 +210,13 @@ def load_compiled(folder: Path, spec: Mapping[str, Any], *, original: Callable[[
 
 
 def _rebuilt(told: dict[str, Any], arrays: Mapping[str, NDArray[Any]], folder: Path) -> Compiled:
-    own = {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith("estimator.")}
+    def read(spec: dict[str, Any]) -> CompiledEstimator:
+        start = f"{spec.get('key', 'estimator')}."
+        own = {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+        return load_estimator(spec["estimator"], own, folder, start if "key" in spec else "")
+
     try:
-        program = _with_loaded(told["program"], lambda spec: load_estimator(spec, own, folder))
+        program = _with_loaded(told["program"], read)
         return Compiled(
             tuple(told["fields"]),
             from_spec(program, arrays),
@@ -205,5 +238,5 @@ def _with_loaded(spec: Any, load: Callable[[Any], CompiledEstimator]) -> Any:
     if not isinstance(spec, dict):
         return spec
     if "estimator" in spec and "node" not in spec:
-        return load(spec["estimator"])
+        return load(spec)
     return {name: _with_loaded(value, load) for name, value in spec.items()}

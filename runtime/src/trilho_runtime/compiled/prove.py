@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.compiled import NotCompiled
+from trilho_runtime.compiled import USUAL, NotCompiled
 from trilho_runtime.compiled.accept import Rows, answered_places
 from trilho_runtime.compiled.difference import matrix_difference
 from trilho_runtime.compiled.edges import edge_columns, stacked, wild_columns
@@ -20,7 +20,7 @@ from trilho_runtime.compiled.original import scores_of
 from trilho_runtime.compiled.plan import Compiled
 from trilho_runtime.schema.signature import Signature
 
-LIMIT = 1e-9  # of whole answers: what stages within their bounds may add up to
+LIMIT = float(USUAL)
 WILD_LIMIT = 1e-6  # of rows whose numbers have sizes at which sums cancel out
 STORED_ROWS = 1000
 ALONE = 60
@@ -42,17 +42,18 @@ class Proof:
         return asdict(self)
 
 
-def prove(model: Any, compiled: Compiled, frame: Any, signature: Signature) -> Proof:
+def prove(model: Any, compiled: Compiled, frame: Any, signature: Signature, limit: float = LIMIT) -> Proof:
     """Compare a compiled model's answers with the original's, and say so in what the compiled model tells of itself.
 
-    Raises NotCompiled where they are others: the model is then served as it was fitted.
+    `limit` is how far they may lie apart. Raises NotCompiled where they are others: the model is then served as it was
+    fitted.
     """
     stored = Rows(signature, signature.arrays(frame.iloc[:STORED_ROWS]))
     edges = Rows(signature, edge_columns(signature, frame))
     wild = Rows(signature, wild_columns(signature, frame))
     _prove_empty(compiled, stored)
-    largest, refused = _prove_rows(model, compiled, Rows(signature, stacked([stored.columns, edges.columns])))
-    _, refused_wild = _prove_rows(model, compiled, wild, WILD_LIMIT)
+    largest, refused = _prove_rows(model, compiled, Rows(signature, stacked([stored.columns, edges.columns])), limit)
+    _, refused_wild = _prove_rows(model, compiled, wild, max(limit, WILD_LIMIT))
     proof = Proof(stored.count, edges.count + wild.count, refused + refused_wild, largest)
     compiled.proven = proof.to_json()
     return proof
@@ -64,7 +65,7 @@ def _prove_empty(compiled: Compiled, rows: Rows) -> None:
         raise NotCompiled(f"it gives {len(found)} answers for no rows")
 
 
-def _prove_rows(model: Any, compiled: Compiled, rows: Rows, limit: float = LIMIT) -> tuple[float, int]:
+def _prove_rows(model: Any, compiled: Compiled, rows: Rows, limit: float) -> tuple[float, int]:
     """Compare answers of all rows together and of some alone; give the largest difference and how many are refused."""
     if not rows.count:
         return 0.0, 0

@@ -37,7 +37,7 @@ def _refuses(function: Callable[[Any], Any], given: Given, value: float) -> bool
     """Say whether a function of the original refuses a table with that value in it."""
     flow, rows = given
     x = runtime_of(rows.iloc[:1] if hasattr(rows, "iloc") else rows[:1], flow)
-    floats = [i for i, c in enumerate(flow.columns) if np.dtype(c.dtype).kind == "f"]
+    floats = [i for i, c in enumerate(flow.columns) if c.numeric and np.dtype(c.dtype).kind == "f"]
     places = [i for i in floats if flow.columns[i].null or value == value]
     if not places:
         return False
@@ -58,7 +58,7 @@ def _with(x: Any, place: int, value: float) -> Any:
 
 def guard_of(estimator: Any, made: CompiledEstimator, first: Node, given: Given, flow: Flow) -> Check | None:
     """Give the check of what the original estimator refuses, where its array code would answer or name no field."""
-    if not given.flow.numeric or given.flow.dtype.kind != "f":
+    if not flow.numeric or (given.flow.numeric and given.flow.dtype.kind != "f"):
         return None
 
     def ours(table: Any) -> Any:

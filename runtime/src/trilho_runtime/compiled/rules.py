@@ -14,7 +14,7 @@ import numpy as np
 
 from trilho_runtime.compiled import BIT_EQUAL, NotCompiled
 from trilho_runtime.compiled.arithmetic import FUNCTIONS
-from trilho_runtime.compiled.flow import Flow
+from trilho_runtime.compiled.flow import CATEGORY, Column, Flow
 from trilho_runtime.compiled.node import Cast, Gather, Node
 
 FLOATS = ("float64", "float32", "float16")
@@ -60,8 +60,7 @@ def as_matrix(flow: Flow, dtypes: Sequence[str] = FLOATS) -> tuple[tuple[Node, .
     if flow.container == "series":
         raise NotCompiled("it is given one column as a series")
     if not all(c.numeric or c.dtype == "object" for c in flow.columns):
-        kinds = sorted({c.dtype for c in flow.columns if not c.numeric})
-        raise NotCompiled(f"numbers are wanted, and its columns are of {', '.join(kinds)}")
+        raise NotCompiled(f"numbers are wanted, and {_described([c for c in flow.columns if not c.numeric])}")
     dtype = str(flow.dtype)
     wanted = dtype if dtype in dtypes or not dtypes else dtypes[0]
     wanted = "float64" if dtype == "object" else wanted
@@ -71,6 +70,18 @@ def as_matrix(flow: Flow, dtypes: Sequence[str] = FLOATS) -> tuple[tuple[Node, .
     if flow.matrix:
         return (() if dtype == wanted else (Cast(wanted),)), made
     return (Gather(wanted, all(c.dtype == wanted and c.source is None for c in flow.columns)),), made
+
+
+def _described(columns: Sequence[Column]) -> str:
+    """Name columns by what they are of, such as "city, plan are of the category dtype"."""
+    kinds: dict[str, list[str]] = {}
+    for place, column in enumerate(columns):
+        category = column.dtype == CATEGORY or (column.source is not None and column.source.levels is not None)
+        kind = "of the category dtype" if category else f"of {column.dtype}"
+        kinds.setdefault(kind, []).append(column.name or column.field or f"one ({place})")
+    return " and ".join(
+        f"{', '.join(names[:5])} {'is' if len(names) == 1 else 'are'} {k}" for k, names in kinds.items()
+    )
 
 
 def fields_of(flow: Flow) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from trilho_runtime.compiled import NotCompiled
 from trilho_runtime.compiled.codes import NOTHING, REFUSED, Codes, ImputeObjects, Lookup, OneHot
-from trilho_runtime.compiled.flow import Column, Flow
+from trilho_runtime.compiled.flow import CATEGORY, Column, Flow
 from trilho_runtime.compiled.rules import Made, fields_of, missing_number, rule
 
 PLAIN = (str, bool, int, float)
@@ -45,7 +45,7 @@ def _check(encoder: Any, flow: Flow) -> Flow:
     if flow.container == "series":
         raise NotCompiled("it is given one column as a series")
     for column in flow.columns:
-        if not column.numeric and column.dtype not in ("string", "object"):
+        if not column.numeric and column.dtype not in ("string", "object", CATEGORY):
             raise NotCompiled(f"its columns are of {column.dtype}")
     if len(encoder.categories_) != len(flow.columns):
         raise NotCompiled(f"{len(flow.columns)} columns instead of {len(encoder.categories_)}")

@@ -11,6 +11,7 @@ import numpy as np
 from trilho_runtime.compiled import BIT_EQUAL, CLOSE, NotCompiled
 from trilho_runtime.compiled.arithmetic import (
     ELEMENTWISE,
+    SHAPES,
     Arithmetic,
     Bins,
     Clip,
@@ -23,12 +24,16 @@ from trilho_runtime.compiled.arithmetic import (
     Products,
     Project,
     Quantiles,
+    Shape,
+    ShapeOfEach,
     Threshold,
 )
 from trilho_runtime.compiled.flow import Column, Flow
 from trilho_runtime.compiled.node import Node, Pick, Take
 from trilho_runtime.compiled.rules import FLOATS, Made, as_matrix, fields_of, function_name, missing_number, rule
 from trilho_runtime.compiled.rules_categories import impute_objects, one_hot
+
+SHAPED = ("a_min", "a_max", "min", "max", "decimals", "nan", "posinf", "neginf")
 
 
 def _elementwise(flow: Flow, *nodes: Node | None, bound: str = BIT_EQUAL) -> Made:
@@ -156,21 +161,23 @@ def quantile_transformer(fitted: Any, flow: Flow) -> Made:
     """Give shares of the training rows."""
     normal = fitted.output_distribution == "normal"
     node = Quantiles(np.asarray(fitted.quantiles_), np.asarray(fitted.references_), normal)
-    return _elementwise(flow, node, bound=CLOSE if normal else BIT_EQUAL)
+    return _elementwise(flow, node, bound=CLOSE)
 
 
 @rule("PolynomialFeatures")
 def polynomial_features(fitted: Any, flow: Flow) -> Made:
     """Give products, each from the product of one degree less."""
-    if flow.container == "sparse":
-        raise NotCompiled("it is given a sparse matrix")
+    sparse = flow.container == "sparse"
     first, given = as_matrix(flow)
     count = len(given.columns)
     powers = np.asarray(fitted.powers_)
     node, kept = _products(count, powers, fitted.interaction_only)
+    node = replace(node, sparse=sparse)
     null = "nan" if given.nan else ""
     columns = tuple(Column(str(given.dtype), "", null) for _ in kept)
-    return Made((*first, node), Flow(columns, True, "array", inf=True))
+    return Made(
+        (*first, node), Flow(columns, True, "sparse" if sparse else "array", inf=True), CLOSE if sparse else BIT_EQUAL
+    )
 
 
 def _products(count: int, powers: Any, interaction_only: bool) -> tuple[Products, Any]:
@@ -226,11 +233,41 @@ def _projected(flow: Flow, node: Project, dtypes: Sequence[str]) -> Made:
     return Made((*first, node), Flow(columns, True, "array", inf=True), CLOSE)
 
 
+def shape_of(fitted: Any) -> tuple[str, dict[str, Any]] | None:
+    """Give the name and the arguments of one of numpy's functions that are given plain numbers, or nothing."""
+    function, given = fitted.func, dict(fitted.kw_args or {})
+    if type(function).__name__ == "partial" and not function.args:
+        function, given = function.func, {**function.keywords, **given}
+    name = next((name for name, known in SHAPES.items() if known is function), None)
+    if name is None:
+        return None
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
+    odd = [key for key, v in given.items() if key not in SHAPED or not (v is None or type(v) in (int, float, bool))]
+    if odd:
+        raise NotCompiled(f"its function {name} is given {', '.join(odd)}, which is no plain number")
+    return name, given
+
+
+def _shaped(fitted: Any, flow: Flow, name: str, given: dict[str, Any]) -> Made:
+    """Give clip, round or nan_to_num of each number; of a table, pandas' own of the same name."""
+    arguments = tuple(given.items())
+    if len({c.dtype for c in flow.columns}) > 1 and flow.numeric and not fitted.validate:
+        return Made((ShapeOfEach(name, arguments),), replace(flow, columns=_unsourced(flow)), BIT_EQUAL)
+    first, made = as_matrix(flow, ())
+    return Made((*first, Shape(name, arguments)), replace(made, columns=_unsourced(made)), BIT_EQUAL)
+
+
+def _unsourced(flow: Flow) -> tuple[Column, ...]:
+    return tuple(c._replace(source=None) for c in flow.columns)
+
+
 @rule("FunctionTransformer")
 def function_transformer(fitted: Any, flow: Flow) -> Made:
     """Give the columns themselves, or a function of numpy of each number."""
+    if flow.container != "sparse" and fitted.func is not None and (shape := shape_of(fitted)) is not None:
+        return _shaped(fitted, flow, *shape)
     if fitted.kw_args:
-        raise NotCompiled("its function is given arguments")
+        raise NotCompiled(f"its function is given {', '.join(fitted.kw_args)}, and is not clip, round or nan_to_num")
     if fitted.func is None and not fitted.validate:
         return Made((), flow)
     name = "positive" if fitted.func is None else function_name(fitted.func)

@@ -289,9 +289,7 @@ def _takes_nan(tree: Any) -> bool:
 
 
 def compile_boosted(estimator: Any, sparse: bool) -> Boosted:
-    """Compile scikit-learn's gradient boosting. Raises NotCompiled for an `init` that is a model of its own."""
-    if estimator.init is not None and estimator.init != "zero":
-        raise NotCompiled(f"{type(estimator).__name__} starts from a model of its own, init={estimator.init!r}")
+    """Compile scikit-learn's gradient boosting on top of a baseline that is the same for every row."""
     stages = estimator.estimators_
     trees = Trees.of(tree_of(tree.tree_, estimator.learning_rate) for tree in stages.reshape(-1))
     base = np.array(estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), np.float32))[0], np.float64)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trilho_runtime.compiled import NotCompiled, load
+from trilho_runtime.compiled import SINGLE, USUAL, NotCompiled, load
 from trilho_runtime.model.sources import modules_of
 from trilho_runtime.package import first_difference
 from trilho_runtime.schema.signature import Signature
@@ -60,14 +61,15 @@ def _kept(folder: Path, draft: Draft, frame: Any, signature: Signature) -> dict[
     from trilho_runtime.compiled.prove import prove
 
     compiled = compile_model(draft.model, frame, signature, checked=not draft.features)
-    prove(draft.model, compiled, frame, signature)
+    limit = float(SINGLE if draft.single or is_rounded(compiled.told()) else USUAL)
+    prove(draft.model, compiled, frame, signature, limit)
     files = sorted(compiled.save(folder))
     told = {**compiled.told(), "files": files}
     told["needs"] = [name for name in told["needs"] if name not in draft.own]
     try:
         again = load(folder, told, original=lambda: draft.model)
         found = again.predict(signature.arrays(frame.iloc[:TRIED_ROWS]))
-        row = first_difference(found, np.asarray(draft.answers)[:TRIED_ROWS])
+        row = first_difference(found, np.asarray(draft.answers)[:TRIED_ROWS], limit)
         if row is not None:
             raise NotCompiled(f"read back, it answers row {row} of the sample otherwise than the model")
     except BaseException:
@@ -75,6 +77,11 @@ def _kept(folder: Path, draft: Draft, frame: Any, signature: Signature) -> dict[
             (folder / file).unlink()
         raise
     return told
+
+
+def is_rounded(told: Mapping[str, Any]) -> bool:
+    """Say whether a compiled model has a stage that adds up in single precision."""
+    return any(stage.get("bound") == SINGLE for stage in told["stages"])
 
 
 def _needs(draft: Draft) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,11 +14,12 @@ import orjson
 
 from trilho_runtime.history import History
 from trilho_runtime.mlflow_flavor import MLMODEL, mlmodel_text
-from trilho_runtime.model.compiling import compile_into
+from trilho_runtime.model.compiling import compile_into, is_rounded
 from trilho_runtime.model.estimator import Stored, store
 from trilho_runtime.model.form import Form
 from trilho_runtime.model.manifest import CODE, MANIFEST, SAMPLE, SCHEMA, SIGNATURE, PackageError, walk
 from trilho_runtime.model.outputs import Floats, Outputs
+from trilho_runtime.model.precision import KEY, is_single
 from trilho_runtime.model.predictor import TABLE
 from trilho_runtime.model.validation import arrays
 from trilho_runtime.package import versions
@@ -67,6 +69,11 @@ class Draft:
     time: str = ""
     key: str = ""
     batch_only: bool = False
+
+    @functools.cached_property
+    def single(self) -> bool:
+        """Say whether the model is of single precision."""
+        return self.given is not None and is_single(self.model, self.given, self.outputs)
 
 
 def write(draft: Draft, folder: Path) -> dict[str, Any]:
@@ -127,6 +134,7 @@ def _manifest(draft: Draft, stored: Stored, compiled: Mapping[str, Any], folder:
         "metrics": draft.metrics,
         "lineage": {**empty, **draft.lineage},
         "files": digests,
+        **({KEY: "single"} if draft.single or is_rounded(compiled) else {}),
         **({"form": draft.form.to_json()} if draft.form != TABLE else {}),
         **({"batch_only": True} if draft.batch_only else {}),
         **({"history": {"file": HISTORY, **draft.history.to_json()}} if draft.history else {}),

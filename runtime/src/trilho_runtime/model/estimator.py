@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trilho_runtime.model import bare
 from trilho_runtime.model.manifest import PackageError
 from trilho_runtime.model.outputs import Outputs
 from trilho_runtime.steps.function import StepError
@@ -83,7 +84,7 @@ def store(model: Any, scores: Callable[[Any], Any], own: Collection[str], pickle
     names of the project's modules. `pickled` is what a pickle is to be where one is needed and there is one already.
     """
     kind = model if callable(model) and hasattr(model, "__qualname__") else type(model)
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = str(getattr(kind, "told", f"{kind.__module__}.{kind.__qualname__}"))
     try:
         if kind.__module__.partition(".")[0] in own:
             raise NotSafe(PROJECT)
@@ -107,6 +108,8 @@ def restore(told: Mapping[str, Any], content: bytes, outputs: Outputs, own: Coll
     if form == "xgboost":
         return _read_xgboost(told, content)
     if form == "lightgbm":
+        if told["class"] == bare.LIGHTGBM:
+            return bare.read_lightgbm(content.decode())
         return LightGBM(content.decode(), outputs)
     raise PackageError(f"the estimator is of format {form!r}; this trilho-runtime reads {', '.join(FILES)}")
 
@@ -153,6 +156,8 @@ def _classes(model: Any) -> tuple[Any, ...]:
 
 
 def _xgboost(model: Any, name: str) -> Stored | None:
+    if name == bare.XGBOOST:
+        return Stored(model.content(), "xgboost", name)
     if not name.startswith("xgboost.") or not hasattr(model, "get_booster"):
         return None
     given = {key: value for key, value in model.get_params().items() if value is not None and not _is_nan(value)}
@@ -165,6 +170,8 @@ def _xgboost(model: Any, name: str) -> Stored | None:
 def _read_xgboost(told: Mapping[str, Any], content: bytes) -> Any:
     import xgboost
 
+    if told["class"] == bare.XGBOOST:
+        return bare.read_xgboost(content)
     module, _, name = str(told["class"]).rpartition(".")
     kind = getattr(xgboost, name, None)
     if kind is None or kind.__module__ != module or not issubclass(kind, xgboost.XGBModel):

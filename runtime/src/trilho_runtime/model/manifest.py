@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from trilho_runtime.model.shape import Wrong, check_shape
+
 SCHEMA = 2
 READABLE = (1, 2)
 MANIFEST = "manifest.json"
@@ -30,6 +32,7 @@ PIECE = 1 << 20
 LARGEST_MANIFEST = 1 << 26
 LARGE_ARCHIVE, MOST_UNPACKED = 1 << 28, 100  # beyond so many bytes, at most so many times what it is packed in
 LARGEST_ARCHIVE = 1 << 32  # bytes that a file of arrays may unpack to
+SHOWN = 16
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -89,9 +92,11 @@ def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
         manifest = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") not in READABLE or manifest["schema"] is True:
+    if not isinstance(manifest, dict) or not _is_readable(manifest.get("schema")):
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
-        raise PackageError(f"{path}: schema {found!r}; this trilho-runtime reads {' and '.join(map(str, READABLE))}")
+        raise PackageError(
+            f"{path}: schema {found!r:.60}; this trilho-runtime reads {' and '.join(map(str, READABLE))}"
+        )
     wrong = [k for k in TEXTS if not isinstance(manifest.get(k), str)]
     wrong += [k for k in OBJECTS if not isinstance(manifest.get(k), dict)]
     wrong += [] if isinstance(manifest.get("signature"), list) else ["signature"]
@@ -99,6 +104,20 @@ def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
     if wrong:
         raise PackageError(f"{path}: {', '.join(wrong)} missing or of the wrong type")
     return manifest
+
+
+def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """Check all that a manifest says, but for the digests. Raises PackageError naming what is wrong."""
+    try:
+        check_shape(manifest)
+    except Wrong as error:
+        raise PackageError(
+            f"{path}: {error}", "take the package from the store again, or pack the model again"
+        ) from None
+
+
+def _is_readable(schema: Any) -> bool:
+    return type(schema) is int and schema in READABLE
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,8 +155,10 @@ def check_names(folder: Path, listed: Mapping[str, Any]) -> None:
     folded: dict[str, str] = {}
     for name, digest in listed.items():
         relative = PurePosixPath(name)
+        if not name.isascii() and not _is_encodable(name):
+            raise PackageError(f"{folder / MANIFEST}: {name!a:.120} is no plain name of a file")
         if relative.is_absolute() or ".." in relative.parts:
-            raise PackageError(f"{folder / MANIFEST}: {name} lies outside the package")
+            raise PackageError(f"{folder / MANIFEST}: {name:.200} lies outside the package")
         if relative.as_posix() != name or name == "." or any(c in ":\\" or ord(c) < 32 for c in name):
             raise PackageError(f"{folder / MANIFEST}: {name!r} is no plain name of a file")
         if name in (MANIFEST, SIGNATURE) or not isinstance(digest, str) or not DIGEST.fullmatch(digest):
@@ -145,6 +166,13 @@ def check_names(folder: Path, listed: Mapping[str, Any]) -> None:
         twin = folded.setdefault(name.casefold(), name)
         if twin != name:
             raise PackageError(f"{folder / MANIFEST}: {twin} and {name} are one file where case does not count")
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -174,7 +202,23 @@ def read_listed(folder: Path, name: str, listed: Mapping[str, Any]) -> bytes:
 
 
 def _refuse_digest(path: Path, found: str, listed: str) -> NoReturn:
-    raise PackageError(f"{path}: its digest is {found[:12]}, the manifest says {listed[:12]}: it was changed or cut")
+    here, there, where = apart(found, listed)
+    raise PackageError(f"{path}: its digest is {here}, the manifest says {there}{where}: it was changed or cut")
+
+
+def apart(found: str, wanted: str) -> tuple[str, str, str]:
+    """Give two digests so that one sees where they differ: 16 characters of each, and which, if not the first.
+
+    >>> apart("a" * 64, "b" * 64)
+    ('aaaaaaaaaaaaaaaa', 'bbbbbbbbbbbbbbbb', '')
+    >>> apart("a" * 64, "a" * 62 + "ba")
+    ('aaaaaaaaaaaaaaaa', 'aaaaaaaaaaaaaaba', ' (characters 49 to 64 of 64)')
+    """
+    first = next((at for at, pair in enumerate(zip(found, wanted, strict=False)) if pair[0] != pair[1]), 0)
+    start = 0 if first < SHOWN else max(0, min(first - SHOWN // 2, len(found) - SHOWN))
+    end = start + SHOWN
+    where = f" (characters {start + 1} to {end} of {len(found)})" if start else ""
+    return found[start:end], wanted[start:end], where
 
 
 def check_archive(data: bytes, path: Path) -> None:

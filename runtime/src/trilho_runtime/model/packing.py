@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.fit import features_of, make_features
+from trilho_runtime.model.bare import dressed
 from trilho_runtime.model.draft import Draft, write
 from trilho_runtime.model.form import Form, table_of
 from trilho_runtime.model.manifest import CODE, MANIFEST, READABLE, PackageError, parse_manifest, read_manifest, walk
 from trilho_runtime.model.outputs import Outputs, OutputsError, outputs_of
+from trilho_runtime.model.placing import new_place, not_written, put_in_place
 from trilho_runtime.model.proof import prove_apart
 from trilho_runtime.model.signing import SIGNING_KEY, sign
 from trilho_runtime.model.sources import copy_code, copy_modules, own_modules, reference_of
@@ -33,6 +35,7 @@ from trilho_runtime.steps.function import StepError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ASKED_ROWS = 20_000
 SAMPLE_ROWS = 50
+SHOWN_NAMES = 12
 WINDOW_SECONDS = 86400.0
 Function = Callable[[Any], Any]
 
@@ -42,7 +45,7 @@ class PackagePath(type(Path())):  # type: ignore[misc]
 
     It is a path like any other. `rows_proven` stored rows got the same predictions in a process of its own; `format`
     is the estimator's, `path` how a server will run it ("compiled", "partly" or "pandas") and `why` what stands against
-    more; `signed_by` is the name of the key.
+    more; `signed_by` is the name of the key; `never_null` are the fields that refuse null.
     """
 
     files: int
@@ -52,10 +55,23 @@ class PackagePath(type(Path())):  # type: ignore[misc]
     path: str
     why: str
     signed_by: str | None
+    never_null: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         told = f"{self}: {self.files} files, {self.size_bytes / 1e6:.1f} MB, estimator in {self.format}, {self.path}"
-        return f"{told}, {self.rows_proven} rows proven" + (f" ({self.why})" if self.why else "")
+        told += f", {self.rows_proven} rows proven" + (f" ({self.why})" if self.why else "")
+        return f"{told}\n{self.nulls}" if self.nulls else told
+
+    @property
+    def nulls(self) -> str:
+        """Say which fields refuse null and how they would not; nothing where none does."""
+        names, more = self.never_null[:SHOWN_NAMES], len(self.never_null) - SHOWN_NAMES
+        if not names:
+            return ""
+        shown = ", ".join(names) + (f" and {more} more" if more > 0 else "")
+        one = len(self.never_null) == 1
+        which = "this field refuses" if one else f"these {len(self.never_null)} fields refuse"
+        return f"{which} null, since the sample has none: {shown} (pass nullable=[...] to let it in)"
 
 
 def package(
@@ -75,30 +91,34 @@ def package(
     time: str = "",
     key: str = "",
     lineage: Mapping[str, Any] | None = None,
+    nullable: Sequence[str] | bool = (),
 ) -> PackagePath:
     """Write a model package: everything that serving a fitted model needs, in one folder.
 
-    `model` is any fitted estimator, an object with `predict`, or a function of rows; `sample` are rows as it takes
-    them, a table or an array, with all that their columns may hold. `features` makes the model's input of raw rows, and
-    then the sample is of raw rows. `code` is the folder of the project's modules, found by the model's where it is not
-    given. With `y`, the sample's true values, it also holds what the watcher compares with. `labels` are the classes of
-    a model that does not say them; `time` and `key` name the columns of a row's time and of what it is about. The path
-    that is returned says too what was proven. Raises PackageError where the model cannot be packed.
+    `model` is any fitted estimator, a booster of XGBoost or LightGBM, an object with `predict`, or a function of rows;
+    `sample` are rows as it takes them, a table or an array, with all that their columns may hold. `features` makes the
+    model's input of raw rows, and then the sample is of raw rows. `code` is the folder of the project's modules, found
+    by the model's where it is not given. With `y`, the sample's true values, it also holds what the watcher compares
+    with. `labels` are the classes of a model that does not say them; `time` and `key` name the columns of a row's time
+    and of what it is about.
+    A field refuses null where the sample has none, unless `nullable` names it (True names all). The path that is
+    returned says too what was proven. Raises PackageError where the model cannot be packed, or not be written; then
+    nothing is left, and what was there before still is.
     """
     _check_name(name)
     place = _place(Path(out))
+    model = dressed(model)
     frame, form = table_of(sample)
     if target in frame.columns:
         fact = f"target is {target!r}, which is a column of the sample too; a served row does not have it"
         raise PackageError(fact, 'leave that column out, or name another target="..."')
-    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = new_place(place)
     try:
         beside.mkdir(parents=True)
         reference = reference_of(features, "features") if features is not None else ""
         decision = reference_of(decide, "decide") if decide is not None else ""
         tops = _take_code(code, beside / CODE, model, *(f for f in (features, decide) if callable(f)))
-        found = _draft(model, frame, form, task, reference, y, labels)
+        found = _draft(model, frame, form, task, reference, y, labels, nullable)
         about = {"time": time, "key": key, "decision": decision, "own": tops, "lineage": dict(lineage or {})}
         draft = Draft(name=name, target=target, reference=_reference(frame, time, key), **{**found, **about})
         draft.metrics.update(metrics if metrics is not None else {})
@@ -106,7 +126,7 @@ def package(
         signed_by = sign(beside, os.environ[SIGNING_KEY]) if os.environ.get(SIGNING_KEY) else None
         proven = prove_apart(beside, tops.values())
         done = _told(place, beside, manifest, proven, signed_by)
-        _move(beside, place)
+        put_in_place(beside, place)
         return done
     except StepError as error:
         raise PackageError(
@@ -114,15 +134,24 @@ def package(
         ) from error
     except (ColumnError, OutputsError) as error:
         raise PackageError(str(error), error.hint) from error
+    except OSError as error:
+        raise not_written(place, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def _draft(
-    model: Any, frame: Any, form: Form, task: str | None, reference: str, y: Any, labels: Sequence[Any] | None
+    model: Any,
+    frame: Any,
+    form: Form,
+    task: str | None,
+    reference: str,
+    y: Any,
+    labels: Sequence[Any] | None,
+    nullable: Sequence[str] | bool = (),
 ) -> dict[str, Any]:
     """Ask the model about the sample, and give what a package says of both."""
-    signature = Signature.infer(frame)
+    signature = _allowing(Signature.infer(frame), nullable)
     truth = _truth(y, len(frame))
     asked = _spread(len(frame), ASKED_ROWS)
     some = frame.iloc[asked].reset_index(drop=True)
@@ -146,6 +175,18 @@ def _draft(
         "validation": None if known is None else validation(outputs, scores, known),
         "metrics": {} if known is None else measures(outputs, scores, known),
     }
+
+
+def _allowing(signature: Signature, nullable: Sequence[str] | bool) -> Signature:
+    """Give a signature that takes null in the fields named besides those in which the sample has one."""
+    if isinstance(nullable, bool):
+        return signature.allowing(signature.names) if nullable else signature
+    named = [nullable] if isinstance(nullable, str) else list(nullable)
+    strange = [name for name in named if name not in signature.names]
+    if strange:
+        known = ", ".join(field.name for field in signature.fields)
+        raise PackageError(f"nullable names {strange[0]!r}, which is no column of the sample", f"it has {known:.200}")
+    return signature.allowing(named)
 
 
 def _outputs(model: Any, given: Any, task: str | None, labels: Sequence[Any] | None) -> Outputs:
@@ -258,22 +299,6 @@ def _place(out: Path) -> Path:
 KEPT = {MANIFEST, "manifest.sig"}
 
 
-def _move(beside: Path, place: Path) -> None:
-    """Put a finished package in its place: at once where nothing is there, else after moving the older one aside."""
-    if not place.exists():
-        beside.rename(place)
-        return
-    older = place.with_name(f".{place.name}.{os.getpid()}.old")
-    shutil.rmtree(older, ignore_errors=True)
-    place.rename(older)
-    try:
-        beside.rename(place)
-    except OSError:
-        older.rename(place)
-        raise
-    shutil.rmtree(older, ignore_errors=True)
-
-
 def _told(
     place: Path, beside: Path, manifest: Mapping[str, Any], proven: Mapping[str, Any], signed_by: str | None
 ) -> PackagePath:
@@ -282,4 +307,5 @@ def _told(
     told.size_bytes = sum(path.stat().st_size for path in walk(beside))
     told.rows_proven, told.path, told.why = proven["rows"], proven["path"], proven["why"]
     told.format, told.signed_by = manifest["estimator"]["format"], signed_by
+    told.never_null = tuple(field["name"] for field in manifest["signature"] if not field["nullable"])
     return told

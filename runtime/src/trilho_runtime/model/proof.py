@@ -14,12 +14,12 @@ import numpy as np
 
 from trilho_runtime.history import History
 from trilho_runtime.model.manifest import PackageError
+from trilho_runtime.model.precision import are_same, tolerance_of
 from trilho_runtime.model.predictor import Predictor
-from trilho_runtime.package import ModelError, Package, first_difference, open_package
+from trilho_runtime.package import TOLERANCE, ModelError, Package, first_difference, open_package
 from trilho_runtime.steps.function import StepError
 
 ALONE = 5  # of the sample's rows, how many are proven by themselves as well
-SINGLE = 2e-6  # a few of single precision's own steps
 COMMAND = "import sys; sys.path[0] = sys.argv.pop(1); from trilho_runtime.model.proof import main; main(sys.argv[1])"
 HINT = "the model has to answer each row by itself, with the types of the sample, wherever its code is imported"
 
@@ -45,31 +45,24 @@ def prove_rows(package: Package, predictor: Predictor) -> int:
     except (ModelError, ValueError) as error:
         raise StepError(f"the sample cannot be predicted from JSON: {error}") from error
     reference = predictor.reference or "the model"
+    tolerance = tolerance_of(package.manifest)
     if predictor.history is not None:  # each row is predicted by itself
-        compare(together, expected, "after its past", f"{reference} looks at more than {_seen(predictor.history)}")
+        why = f"{reference} looks at more than {_seen(predictor.history)}"
+        compare(together, expected, "after its past", why, tolerance)
         return len(expected)
     others = f"{reference} looks at other rows than the one it describes"
-    differs = not _is_rounding(alone, together[: len(alone)])
+    differs = not are_same(alone, together[: len(alone)], tolerance)
     why = others if differs else f"a feature of {reference} depends on other rows, or on a column's type"
-    compare(together, expected, "served as JSON", why)
-    if not _is_rounding(alone, expected[:ALONE]):
-        compare(alone, expected[:ALONE], "alone", others)
+    compare(together, expected, "served as JSON", why, tolerance)
+    compare(alone, expected[: len(alone)], "alone", others, tolerance)
     return len(expected)
-
-
-def _is_rounding(alone: Any, expected: Any) -> bool:
-    """Say whether rows differ alone by no more than a model that computes in single precision rounds.
-
-    A matrix product of many rows adds up in another order than that of one. Who looks at other rows differs by more.
-    """
-    found, wanted = np.asarray(alone, np.float64), np.asarray(expected, np.float64)
-    return found.shape == wanted.shape and bool(np.allclose(found, wanted, rtol=SINGLE, atol=SINGLE / 10))
 
 
 def prove_table(package: Package, rows: Any, told: Any) -> int:
     """Ask a package that answers whole tables only for the held-out table's predictions, and give their number."""
     found = package.load().predict_frame(rows)
-    compare(found, told["prediction"].to_numpy(), "by the package", "what it was packed from is not what predicted")
+    why = "what it was packed from is not what predicted"
+    compare(found, told["prediction"].to_numpy(), "by the package", why, tolerance_of(package.manifest))
     return len(found)
 
 
@@ -100,9 +93,9 @@ def prove_apart(folder: Path, own: Iterable[Path] = ()) -> dict[str, Any]:
     return told
 
 
-def compare(found: Any, expected: Any, how: str, why: str) -> None:
+def compare(found: Any, expected: Any, how: str, why: str, tolerance: float = TOLERANCE) -> None:
     """Raise StepError for the first row of the sample that is predicted otherwise than it was."""
-    row = first_difference(found, expected) if len(expected) else None
+    row = first_difference(found, expected, tolerance) if len(expected) else None
     if row is not None:
         told, wanted = (np.asarray(values)[row].tolist() for values in (found, expected))
         fact = f"row {row} of the sample is predicted {told!r} when {how}, {wanted!r} in the whole table"
