@@ -39,14 +39,17 @@ from trilho_runtime.model.manifest import (
     SAMPLE,
     SCHEMA,
     PackageError,
+    apart,
     check_archive,
     check_files,
+    check_manifest,
     check_names,
     parse_manifest,
     read_listed,
     read_manifest,
 )
 from trilho_runtime.model.outputs import Outputs
+from trilho_runtime.model.precision import least, tolerance_of
 from trilho_runtime.model.predictor import COMPILED, PANDAS, ModelError, Predictor
 from trilho_runtime.model.signing import Key, check_signature, trusted_keys
 from trilho_runtime.schema.signature import Signature
@@ -84,8 +87,14 @@ class Package:
 
     def sample(self) -> tuple[list[dict[str, Any]], list[Any]]:
         """Give the stored rows and what the model predicted for them where it was packed."""
-        data = json.loads(self.read(SAMPLE))
-        return data["rows"], data["predictions"]
+        try:
+            data = json.loads(self.read(SAMPLE))
+            rows, predictions = data["rows"], data["predictions"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise PackageError(f"{self.folder / SAMPLE}: it holds no sample: {_cause(error)}") from None
+        if not (isinstance(rows, list) and isinstance(predictions, list) and len(rows) == len(predictions)):
+            raise PackageError(f"{self.folder / SAMPLE}: it holds no sample: as many rows as predictions are wanted")
+        return rows, predictions
 
     def load(self, *, compiled: bool = True) -> Predictor:
         """Give the model, ready to predict.
@@ -181,7 +190,7 @@ class Package:
             found = np.asarray(predictor.predict(rows))
         except (ValueError, ModelError) as error:
             raise PackageError(f"{self.folder / SAMPLE}: {error}{self.differences()}") from error
-        row = first_difference(found, expected)
+        row = first_difference(found, expected, tolerance_of(self.manifest))
         if row is not None:
             told = f"{found[row].tolist()!r} here, {expected[row]!r} where it was packed"
             raise PackageError(f"{self.folder}: row {row} of {SAMPLE} is predicted {told}{self.differences()}")
@@ -230,6 +239,7 @@ def open_package(folder: str | os.PathLike[str], trusted: Sequence[Key] | None =
     manifest = parse_manifest(data, folder / MANIFEST)
     listed = manifest["files"]
     check_names(folder, listed)
+    check_manifest(manifest, folder / MANIFEST)
     try:
         package = Package(folder, manifest, signed_by)
         _ = package.signature, Outputs.from_manifest(manifest), Form.from_manifest(manifest)
@@ -249,8 +259,8 @@ def _needed(manifest: Mapping[str, Any]) -> list[Any]:
     return named + ([history["file"]] if history else []) + (list(compiled.get("files", ())) if compiled else [])
 
 
-def first_difference(found: Any, expected: Any) -> int | None:
-    """Give the first row whose prediction is not the expected one; None where all are, within 1e-9.
+def first_difference(found: Any, expected: Any, tolerance: float = TOLERANCE) -> int | None:
+    """Give the first row whose prediction is not the expected one; None where all are, within a tolerance.
 
     >>> first_difference([0.5, 0.25], [0.5, 0.3]), first_difference([[0.5, 0.5]], [[0.5, 0.5]])
     (1, None)
@@ -258,7 +268,7 @@ def first_difference(found: Any, expected: Any) -> int | None:
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     if found.shape != expected.shape:
         return 0
-    wrong = ~np.isclose(found, expected, rtol=TOLERANCE, atol=1e-12)
+    wrong = ~np.isclose(found, expected, rtol=tolerance, atol=least(tolerance, expected))
     rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
     return int(rows[0]) if len(rows) else None
 
@@ -284,8 +294,9 @@ def check_digest(folder: Path, digest: str) -> None:
     except OSError as error:
         raise PackageError(f"{folder}: {error.strerror or error}") from None
     if found != digest:
+        here, wanted, where = apart(found, digest)
         raise PackageError(
-            f"{folder}: its digest is {found[:12]}, {digest[:12]} is wanted: it is another package, or was changed"
+            f"{folder}: its digest is {here}, {wanted} is wanted{where}: it is another package, or was changed"
         )
 
 

@@ -108,7 +108,8 @@ def _app(given: argparse.Namespace, predictions: PredictionApp, allowed: Allowed
         from trilho_runtime.prediction.log import LineLog
         from trilho_runtime.protocols.labelling import Labelling
 
-        more |= Labelling(LineLog(given.label_dir, fsync=given.fsync)).routes()
+        labels = LineLog(given.label_dir, fsync=given.fsync)
+        more |= Labelling(labels, classes=lambda: predictions.ready().predictor.outputs.classes).routes()
     routes = [*predictions.routes(), *more, ("GET", "/openapi.json"), ("GET", "/docs")]
     hidden = () if allowed.mask is None else tuple(allowed.mask.rules)
     told = Served(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho_runtime.schema.field import Field, RowError, parse_time
-from trilho_runtime.schema.rows import WANTED, shown
+from trilho_runtime.schema.rows import shown, wanted
 from trilho_runtime.schema.signature import Signature
 
 Mask = NDArray[np.bool_]
@@ -43,13 +43,13 @@ class Given:
 def cast_columns(signature: Signature, given: Mapping[str, Given], rows: int) -> dict[str, NDArray[Any]]:
     """Check a table's columns and give those of the signature. Raises RowError for the first wrong value.
 
-    >>> x = Signature((Field("x", "integer", False),))
+    >>> x = Signature((Field("x", "integer", False, "int8"),))
     >>> cast_columns(x, {"x": Given.of(np.array([1.0, 2.0]))}, 2)
-    {'x': array([1, 2])}
+    {'x': array([1, 2], dtype=int8)}
     >>> cast_columns(x, {"x": Given.of(np.array([1.0, 2.5]))}, 2)
     Traceback (most recent call last):
         ...
-    trilho_runtime.schema.field.RowError: row 1: x is 2.5, a number; wanted an integer
+    trilho_runtime.schema.field.RowError: row 1: x is 2.5, a number; wanted an integer, -128 to 127
     """
     absent = Given(np.full(rows, None, object), np.ones(rows, bool))
     return {field.name: _cast(field, given.get(field.name, absent), field.name in given) for field in signature.fields}
@@ -59,7 +59,7 @@ def _cast(field: Field, column: Given, there: bool) -> NDArray[Any]:
     if column.null.any() and not field.nullable:
         row = int(np.flatnonzero(column.null)[0])
         what = "null" if there else "missing"
-        raise RowError(f"row {row}: {field.name} is {what}; wanted {WANTED[field.type]}", field.name, row)
+        raise RowError(f"row {row}: {field.name} is {what}; wanted {wanted(field)}", field.name, row)
     known = ~column.null
     if not known.any():
         return _empty(field, len(known))
@@ -149,7 +149,7 @@ def _refuse(field: Field, column: Given, wrong: Mask) -> NoReturn:
     row = int(np.flatnonzero(wrong)[0])
     value = column.values[row]
     value = value.item() if isinstance(value, np.generic) else value
-    raise RowError(f"row {row}: {field.name} is {shown(value)}; wanted {WANTED[field.type]}", field.name, row)
+    raise RowError(f"row {row}: {field.name} is {shown(value)}; wanted {wanted(field, value)}", field.name, row)
 
 
 CASTS: dict[str, Callable[[Field, Given, Mask], NDArray[Any]]] = {

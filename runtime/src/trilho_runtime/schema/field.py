@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 Type = Literal["number", "integer", "boolean", "string", "timestamp"]
 TYPES: tuple[str, ...] = get_args(Type)
 CATEGORY, ORDERED = "category", "ordered category"
 MOST_CATEGORIES = 100
+LARGEST_EXACT = 2**53  # up to here a float holds every integer
 NULLABLE_NUMBERS = re.compile(r"(U?Int|Float)(8|16|32|64)")  # pandas' own types, which have a null of their own
 EXTRAS = ("dtype", "minimum", "maximum", "categories", "levels")
 
@@ -86,6 +89,17 @@ class Field:
         'uint8'
         """
         return (self.dtype or "int64").lower() if self.levels is None else "int64"
+
+    @functools.cached_property
+    def limits(self) -> tuple[int, int]:
+        """Give the least and the largest integer that is taken; a nullable one is held as a float, exactly.
+
+        >>> Field("n", "integer", False, "int8").limits
+        (-128, 127)
+        """
+        limits = np.iinfo(self.whole)
+        low, high = int(limits.min), int(limits.max)
+        return (max(low, -LARGEST_EXACT), min(high, LARGEST_EXACT)) if self.nullable else (low, high)
 
 
 def parse_time(text: str) -> datetime:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.schema.rows import LARGEST_EXACT, READERS
+from trilho_runtime.schema.rows import READERS
 from trilho_runtime.schema.signature import Field, Row, RowError, Signature
 
 NoneType = type(None)
 Columns = dict[str, NDArray[Any]]
 Table = list[tuple[Any, ...]]
+DOUBLE = 8  # bytes
 KINDS: dict[str, frozenset[type]] = {
     "number": frozenset({int, float}),
     "integer": frozenset({int}),
@@ -76,7 +77,8 @@ class _Gathered:
         self._kinds = KINDS[first.type]
         self._dtype = np.dtype(first.numpy)
         self._filled = [place for place, field in enumerate(fields) if not field.nullable]
-        self._range = _range(first) if first.type == "integer" else None
+        self._range = first.limits if first.type == "integer" else None
+        self._narrow = first.type == "number" and self._dtype.itemsize < DOUBLE
         self._finite = first.type == "number"
 
     def read(self, rows: Sequence[Row]) -> Iterable[tuple[str, NDArray[Any]]]:
@@ -92,12 +94,19 @@ class _Gathered:
             nulls = self._count_nulls(table)
         if not kinds <= self._kinds:
             raise Doubt
-        matrix = np.array(table, self._dtype)  # of numbers, None becomes NaN
+        matrix = self._matrix(table)
         if self._finite and np.count_nonzero(np.isfinite(matrix)) != matrix.size - nulls:
             raise Doubt
         if self._range is not None:
             self._check_range(table)
         return zip(self._names, np.ascontiguousarray(matrix.T), strict=True)
+
+    def _matrix(self, table: Table) -> NDArray[Any]:
+        """Give the rows as an array; of numbers None becomes NaN, and what is beyond a narrow type infinite."""
+        if not self._narrow:
+            return np.array(table, self._dtype)
+        with np.errstate(over="ignore"):
+            return np.array(table, self._dtype)
 
     def _count_nulls(self, table: Table) -> int:
         if any(values[place] is None for values in table for place in self._filled):
@@ -109,12 +118,6 @@ class _Gathered:
         low, high = self._range
         if not all(low <= value <= high for values in table for value in values if value is not None):
             raise Doubt
-
-
-def _range(field: Field) -> tuple[int, int]:
-    limits = np.iinfo(field.whole)
-    low, high = int(limits.min), int(limits.max)
-    return (max(low, -LARGEST_EXACT), min(high, LARGEST_EXACT)) if field.nullable else (low, high)
 
 
 def _alike(fields: Iterable[Field]) -> list[list[Field]]:

@@ -8,19 +8,14 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho_runtime.schema.field import Field, RowError, parse_time
+from trilho_runtime.schema.allowed import WANTED, wanted
+from trilho_runtime.schema.field import LARGEST_EXACT, Field, RowError, parse_time
+
+__all__ = ["LARGEST_EXACT", "READERS", "WANTED", "Row", "named", "shown", "wanted"]
 
 Row = Mapping[str, Any]
 JSON_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "list", dict: "object"}
-LARGEST_EXACT = 2**53
 NoneType = type(None)
-WANTED = {
-    "number": "a number",
-    "integer": "an integer",
-    "boolean": "true or false",
-    "string": "a string",
-    "timestamp": 'an ISO 8601 time such as "2013-07-01T12:00:00"',
-}
 
 
 def shown(value: object) -> str:
@@ -61,8 +56,8 @@ def _refuse(field: Field, values: Sequence[Any], rows: Sequence[Row], right: Cal
         if value is None or not right(value):
             missing = value is None and field.name not in rows[index]
             what = "missing" if missing else shown(value)
-            raise RowError(f"row {index}: {field.name} is {what}; wanted {WANTED[field.type]}", field.name, index)
-    raise RowError(f"{field.name}: wanted {WANTED[field.type]}", field.name)
+            raise RowError(f"row {index}: {field.name} is {what}; wanted {wanted(field, value)}", field.name, index)
+    raise RowError(f"{field.name}: wanted {wanted(field)}", field.name)
 
 
 def _read_numbers(field: Field, values: list[Any], rows: Sequence[Row]) -> NDArray[Any]:
@@ -86,10 +81,7 @@ def _narrowed(values: list[Any], dtype: str) -> NDArray[Any]:
 
 
 def _read_integers(field: Field, values: list[Any], rows: Sequence[Row]) -> NDArray[Any]:
-    limits = np.iinfo(field.whole)
-    low, high = int(limits.min), int(limits.max)
-    if field.nullable:  # as floats, which hold no larger integer exactly
-        low, high = max(low, -LARGEST_EXACT), min(high, LARGEST_EXACT)
+    low, high = field.limits
 
     def right(value: object) -> bool:
         whole = type(value) is int or (type(value) is float and value.is_integer() and abs(value) <= LARGEST_EXACT)

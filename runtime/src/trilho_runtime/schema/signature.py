@@ -6,8 +6,8 @@ user's functions with the same types as a training row. A wrong value is named b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,19 @@ class Signature:
             for problem in ([_new(field)] if field.name not in known else _changes(known[field.name], field))
             if problem
         ]
+
+    def allowing(self, names: Collection[str]) -> Signature:
+        """Give the signature with fields that may be null besides those that may already.
+
+        >>> Signature((Field("x", "integer", False),)).allowing({"x"}).columns([{"x": None}, {"x": 2}])
+        {'x': array([nan,  2.])}
+        """
+        return Signature(tuple(replace(f, nullable=f.nullable or f.name in names) for f in self.fields))
+
+    def without_ranges(self, names: Collection[str]) -> Signature:
+        """Give the signature without what some fields held at training, for who may not know it."""
+        bare: dict[str, Any] = dict.fromkeys(("minimum", "maximum", "categories"))
+        return Signature(tuple(replace(f, **bare) if f.name in names else f for f in self.fields))
 
     def frame(self, columns: Mapping[str, NDArray[Any]]) -> Any:
         """Give checked columns as a pandas table with the types of the training table."""

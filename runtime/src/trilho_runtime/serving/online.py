@@ -111,10 +111,12 @@ class SqlitePast:
     def forget(self, field: str, value: Any) -> int:
         """Forget the rows whose field has a value, such as a person's number; give how many went."""
         listed = orjson.dumps(value).decode()
+        self._connection().execute("PRAGMA secure_delete=ON")
         with self._connection() as connection:
             found = connection.execute("SELECT entity, time, id, row FROM past").fetchall()
             gone = [key for *key, row in found if orjson.dumps(orjson.loads(row).get(field)).decode() == listed]
             connection.executemany("DELETE FROM past WHERE entity = ? AND time = ? AND id = ?", gone)
+        self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return len(gone)
 
     def until(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import chain
@@ -45,9 +45,15 @@ class Checker:
     """Checks jobs against a model's signature; what is wrong with one is its own error and nobody else's."""
 
     def __init__(
-        self, model: Loaded, tally: Tally, *, refuse_extra_fields: bool = False, lookup: Lookup | None = None
+        self,
+        model: Loaded,
+        tally: Tally,
+        *,
+        refuse_extra_fields: bool = False,
+        lookup: Lookup | None = None,
+        hidden: Collection[str] = (),
     ) -> None:
-        self.reader = Reader(model.predictor.signature)
+        self.reader = Reader(model.predictor.signature.without_ranges(hidden))  # what a refusal tells of them
         self._predictor = model.predictor
         self._names = model.names
         self._time: str | None = model.package.manifest.get("time") or None
@@ -114,7 +120,10 @@ class Checker:
             for name in instance:
                 if name not in names:
                     if self._refuse_extra:
-                        raise RowError(f"row {row}: {name[:60]} is not a field of this model", name[:60], row)
+                        order = [field.name for field in self.reader.signature.fields]
+                        known = ", ".join(order[:20]) + (", ..." if len(order) > 20 else "")
+                        fact = f"row {row}: {name[:60]} is not a field of this model; its fields are {known}"
+                        raise RowError(fact, name[:60], row)
                     self._tally.add_extra(name)
 
 

@@ -29,7 +29,7 @@ from trilho_runtime.serving.batch import Inline, Worker
 from trilho_runtime.serving.loaded import Loaded, load_model
 from trilho_runtime.serving.work import Rules, Work
 from trilho_runtime.web import measures
-from trilho_runtime.web.http import Answer, App, Handler, HttpError, Request
+from trilho_runtime.web.http import READING, Answer, App, Handler, HttpError, Request
 from trilho_runtime.web.memory import memory_bytes
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = ["MAX_ROWS", "Loaded", "PredictionApp", "load_model"]
 
 WAITING = 1000  # requests that may wait for their turn, and
 WAITING_ROWS = 20_000  # rows that they may have together, or those of four requests of the largest size
+HELD = ("minimum", "maximum", "categories", "levels")
 Routes = dict[tuple[str, str], Handler]
 
 
@@ -124,7 +125,7 @@ class PredictionApp:
         self._asking += 1
         try:
             outcome = await (self._inline if inline else self._worker).do(job)
-            return outcome if await self._is_kept(job, outcome) else replace(outcome, logged=False)
+            return await self._told(job, outcome)
         finally:
             self._asking -= 1
 
@@ -169,7 +170,7 @@ class PredictionApp:
             "why": predictor.why,
             "stages": list(predictor.stages),
             "outputs": predictor.outputs.to_json(),
-            "signature": manifest["signature"],
+            "signature": self._shown_fields(manifest["signature"]),
             "inline_rows": self._inline_rows,
             "extra_fields": self._tally.extra.copy(),
             "log": {"state": "off"} if self._log is None else self._log.to_json(),
@@ -182,6 +183,13 @@ class PredictionApp:
         if self._rules is not None:
             told["decision"] = self._decision()
         return Answer(200, told)
+
+    def _shown_fields(self, fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Give the fields without what masked ones held at training."""
+        if self._mask is None:
+            return fields
+        hidden = self._mask.rules
+        return [{k: v for k, v in f.items() if k not in HELD} if f["name"] in hidden else f for f in fields]
 
     async def profile(self, request: Request) -> Answer:
         """Give the counts of what this process has served."""
@@ -198,14 +206,14 @@ class PredictionApp:
         assert self._work is not None
         return self._work.do(jobs)
 
-    async def _is_kept(self, job: Job, outcome: Outcome) -> bool:
-        """Wait for what was written to be where it lasts, and say whether it is there."""
-        kept = outcome.logged
+    async def _told(self, job: Job, outcome: Outcome) -> Outcome:
+        """Wait for what was written to be where it lasts, and have the outcome say how much of it is there."""
+        logged, rows = outcome.logged, job.size if outcome.logged else outcome.kept
         if self._topic is not None and self._work is not None and not job.shadow:
-            kept = await self._topic.keep(self._work, job, outcome) and kept
-        if self._commits is not None and outcome.logged:
-            kept = await self._commits.wait(job.size) and kept
-        return kept
+            logged = await self._topic.keep(self._work, job, outcome) and logged
+        if self._commits is not None and rows and not await self._commits.wait(rows):
+            return replace(outcome, logged=False, kept=0)
+        return outcome if logged == outcome.logged else replace(outcome, logged=logged)
 
     def _coming(self) -> int:
         """Count the requests whose bodies are still on their way."""
@@ -223,7 +231,7 @@ class PredictionApp:
         """Count a protocol's predictions by their status, and how long they took."""
 
         async def counted(request: Request) -> Answer:
-            if request.scope.method == "GET":
+            if request.scope.method in READING:
                 return await handler(request)
             self._open += 1
             try:

@@ -95,7 +95,8 @@ class Work:
         self._tally = tally
         self._log = log
         self._rules = rules
-        self._checker = Checker(model, tally, refuse_extra_fields=refuse_extra_fields, lookup=lookup)
+        hidden = () if mask is None else tuple(mask.rules)
+        self._checker = Checker(model, tally, refuse_extra_fields=refuse_extra_fields, lookup=lookup, hidden=hidden)
         self.telling = Telling.of(model.package.manifest)
         self.lines = Lines(version, model.predictor.signature, self.telling, mask)
         self._complaints = Complaints()
@@ -151,16 +152,20 @@ class Work:
         decisions, decision_version = self._decide(told, part.rows)
         mine = [jobs[place] for place in part.places]
         ids = [f"{job.identity}.{index}" for job in mine for index in range(job.size)]
-        logged = True
+        kept = len(ids)
         if self._log is not None:
             shadows = [job.shadow for job in mine for _ in job.rows] if any(job.shadow for job in mine) else ()
             lines = self.lines.of(ids, part.rows, told, decisions, decision_version, shadows, known=part.known)
-            logged = self._log.write(lines, len(ids))
+            kept = self._log.write(lines, len(ids))
         start, extra = 0, 0 if part.known else None
         for place, size in zip(part.places, part.sizes, strict=True):
             own = slice(start, start + size)
             decided = decisions[own] if decisions is not None else None
-            found[place] = Outcome(ids[own], told[own], self._version, decided, decision_version, logged, extra)
+            mine_kept = min(max(kept - start, 0), size)
+            logged = mine_kept == size
+            found[place] = Outcome(
+                ids[own], told[own], self._version, decided, decision_version, logged, extra, 0 if logged else mine_kept
+            )
             start += size
         self._count(part, scores, mine)
 

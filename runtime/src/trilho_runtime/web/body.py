@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -20,6 +21,23 @@ BRACKETS = bytes.maketrans(b"{}", b"[]")
 OTHERS = bytes(set(range(256)) - set(STRUCTURE))
 ESCAPED = re.compile(rb"\\.")
 STRING = re.compile(rb'"[^"]*"')
+
+
+class Hurry:
+    """The bodies that are awaited, and how long any may take: less once the process is to end."""
+
+    def __init__(self) -> None:
+        self.seconds = float("inf")
+        self.waiting: set[Callable[[], None]] = set()
+
+    def up(self) -> None:
+        """Await no body any longer; whoever has not sent it by now may ask another server."""
+        self.seconds = 0.0
+        for give_up in list(self.waiting):
+            give_up()
+
+
+HURRY = Hurry()
 
 
 async def read_body(scope: Any, proto: Any, limit: int = MAX_BODY, seconds: float = BODY_SECONDS) -> bytes:
@@ -44,6 +62,7 @@ async def _in_time(reading: Any, seconds: float) -> bytes:
     """Await a body, but not for ever: a timer costs a hundredth of the task that asyncio.wait_for would make."""
     task = asyncio.current_task()
     late = False
+    seconds = min(seconds, HURRY.seconds)
 
     def give_up() -> None:
         nonlocal late
@@ -52,6 +71,7 @@ async def _in_time(reading: Any, seconds: float) -> bytes:
             task.cancel()
 
     timer = asyncio.get_running_loop().call_later(seconds, give_up)
+    HURRY.waiting.add(give_up)
     try:
         body: bytes = await reading
     except asyncio.CancelledError:
@@ -59,11 +79,14 @@ async def _in_time(reading: Any, seconds: float) -> bytes:
             raise
         if task is not None and hasattr(task, "uncancel"):
             task.uncancel()
+        if HURRY.seconds < seconds or not seconds:
+            raise HttpError(408, "the body did not arrive before this server had to stop; send it again") from None
         raise HttpError(408, f"the body did not arrive within {seconds:g} s") from None
     except RuntimeError as error:  # what granian raises when the connection breaks or a chunk is malformed
         raise HttpError(400, f"the body is broken: {error}") from None
     finally:
         timer.cancel()
+        HURRY.waiting.discard(give_up)
     return body
 
 

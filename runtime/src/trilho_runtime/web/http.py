@@ -20,6 +20,7 @@ __all__ = [
     "IDENTITY_HEADER",
     "MAX_BODY",
     "MAX_DEPTH",
+    "READING",
     "SHADOW_HEADER",
     "Answer",
     "App",
@@ -45,6 +46,8 @@ SHADOW_HEADER = "x-trilho-shadow"
 FAILED = b'{"error":"the server failed; its log says how"}'
 ANY = "/*"
 ALL = "*"
+HEAD = "HEAD"
+READING = ("GET", HEAD)
 
 
 class Request:
@@ -81,6 +84,7 @@ class App:
     """Hands requests to handlers by method and path; whatever happens, there is an answer.
 
     A path that ends in /* takes everything below it; the method * there stands for all, and its handler refuses some.
+    HEAD is answered wherever GET is, as GET, by the same handler: the server leaves the body away.
     """
 
     def __init__(
@@ -95,7 +99,8 @@ class App:
     ) -> None:
         self._routes = dict(routes)
         self._methods: dict[str, list[str]] = {}
-        for method, path in routes:
+        self._routes |= {(HEAD, path): handler for (method, path), handler in routes.items() if method == "GET"}
+        for method, path in self._routes:
             self._methods.setdefault(path, []).append(method)
         self._below = sorted((path[:-1] for path in self._methods if path.endswith(ANY)), key=len, reverse=True)
         self._headers = headers or []
@@ -139,6 +144,7 @@ class App:
             if handler is not None:
                 return handler
             allowed = self._methods[f"{above}*"]
+        allowed = sorted(allowed)
         raise HttpError(405, f"{path[:200]} takes {', '.join(allowed)}", headers=[("allow", ", ".join(allowed))])
 
 

@@ -62,7 +62,7 @@ class RequestNotes:
         """Write down what became of a request, if that is wanted."""
         if answer.status < self._from:
             return
-        if self._from and answer.status == NOT_YET and request.scope.method == "GET":
+        if self._from and answer.status == NOT_YET and request.scope.method in ("GET", "HEAD"):
             return  # whoever waits for a model asks again and again
         scope, seconds = request.scope, time.perf_counter() - request.started
         text = f"{scope.method} {scope.path[:LONGEST_TEXT]} {answer.status}"

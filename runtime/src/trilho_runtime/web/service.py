@@ -25,11 +25,14 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from trilho_runtime.web.body import HURRY
+from trilho_runtime.web.doorman import refuse_beyond
 from trilho_runtime.web.http import App, note
 
 BACKLOG = 1024
 LARGEST_HEAD = 65536
 DRAIN_SECONDS = 10.0
+BODIES_SECONDS = 6.0  # so long after a stop, bodies that are on their way are awaited
 LAST_SECONDS = 0.25  # so long after a stop, requests are taken, and each connection is closed with its answer
 ORPHAN_SECONDS = 1.5
 SO_ATTACH_FILTER, RETURN = 26, 0x06  # of Linux; the socket module names neither
@@ -126,6 +129,7 @@ class Service:
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._server = HttpServer(self._answer, listener, connections)
+        self._refusing = threading.Event()
         self.shared = False  # with other processes, which go on accepting
         self.exit_code = 0
 
@@ -136,6 +140,7 @@ class Service:
         if parent_pipe is not None:
             os.set_inheritable(parent_pipe, False)
             threading.Thread(target=self._end_with_parent, args=(parent_pipe,), daemon=True).start()
+        self._refusing = refuse_beyond(self._listener)
         serving = asyncio.ensure_future(self._server.serve())
         if ready_file is not None:
             port = self._listener.getsockname()[1]
@@ -153,7 +158,9 @@ class Service:
         if not self._stopping:
             self._stopping = True
             self.exit_code = exit_code
+            self._refusing.set()
             self._loop.call_later(DRAIN_SECONDS, self._give_up)
+            self._loop.call_later(BODIES_SECONDS, HURRY.up)
             if not self.shared:
                 close_door(self._listener)
             self._loop.call_later(0.0 if exit_code else LAST_SECONDS, self._server.stop)
@@ -170,9 +177,10 @@ class Service:
             self._running -= 1
 
     def _give_up(self) -> None:
-        note(f"{self._running} requests were still under way {DRAIN_SECONDS:g} s after the stop; ending anyway")
+        if self._running:
+            note(f"{self._running} requests were still under way {DRAIN_SECONDS:g} s after the stop; ending anyway")
         self._closing()
-        os._exit(1)
+        os._exit(1 if self._running else self.exit_code)  # what is left then are callers that send or read nothing
 
     def _end_with_parent(self, pipe: int) -> None:
         while True:
