@@ -1,5 +1,7 @@
 """Run the timings and print them: `make bench`, or `python -m benchmarks [WORD]...` for those whose name has a word.
 
+`python -m benchmarks soak --seconds 300` lets the soak run for so long.
+
 It exits with 0 whatever the figures: they are to be read, and a busy machine is no mistake of the code's.
 """
 
@@ -19,7 +21,9 @@ from benchmarks.judging import gating, watching
 from benchmarks.keeping import appending, sealing
 from benchmarks.measure import ROOT, Figure, table
 from benchmarks.pipelining import pipelining
+from benchmarks.servers.comparing import beside
 from benchmarks.serving import serving
+from benchmarks.soak import SECONDS, soak
 
 Group = Callable[[Bike], list[Figure]]
 GROUPS: dict[str, Group] = {
@@ -31,13 +35,16 @@ GROUPS: dict[str, Group] = {
     "watching": watching,
     "gate": lambda _: gating(),
     "serving": serving,
-    "answering": lambda _: answering(),
+    "answering": lambda _: [*answering(), *beside()],
+    "soak": lambda _: soak(),
 }
 QUIET = 0.5  # of a processor: above this load somebody else is at work
 
 
 def main(words: list[str]) -> int:
     """Run what was asked for, one after the other, and give the exit code."""
+    words, seconds = _seconds(words)
+    GROUPS["soak"] = lambda _: soak(seconds)
     chosen = [name for name in GROUPS if not words or any(word in name for word in words)]
     if not chosen:
         print(f"no timing has {' or '.join(words)} in its name; there are: {', '.join(GROUPS)}", file=sys.stderr)
@@ -53,6 +60,14 @@ def main(words: list[str]) -> int:
     print(*table(figures), sep="\n")
     print(*_about(load, time.monotonic() - began), sep="\n")
     return 0
+
+
+def _seconds(words: list[str]) -> tuple[list[str], float]:
+    """Take `--seconds N` out of the words."""
+    if "--seconds" not in words:
+        return words, SECONDS
+    at = words.index("--seconds")
+    return words[:at] + words[at + 2 :], float(words[at + 1])
 
 
 def _about(load: tuple[float, float, float], took: float) -> list[str]:

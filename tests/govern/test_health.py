@@ -167,6 +167,23 @@ def test_the_next_step_follows_the_state() -> None:
     assert judged(source, []).command == "trilho rollout next"
 
 
+def test_a_version_in_the_shadow_has_no_share_of_traffic_and_is_not_said_to() -> None:
+    source = serving()
+    trained(source, NOW, "m", 2, "mae", 9.0)
+    begun = r.RolloutStarted(
+        model="m", rollout="m-r2", version=2, champion=1, steps=[10, 100], why="", shadow=20, sticky=None
+    )
+    source.write(NOW, begun)
+    told = judged(source, []).next
+    assert "Version 2 is asked unseen about 20% of requests and goes to 10% of traffic" in told
+    assert "0% of traffic after" not in told.replace("10% of traffic", "")
+    held = r.RolloutPaused(model="m", rollout="m-r2", version=2, paused=True, why="far", cause="shift")
+    source.write(NOW, held)
+    found = judged(source, [])
+    assert found.next.startswith("The rollout of version 2 is held since its predictions lie elsewhere, asked unseen")
+    assert found.command == "trilho rollout"
+
+
 def test_models_are_sorted_by_harm() -> None:
     source, quiet = serving(), judged(serving(), [reading(1)])
     alarmed(source, NOW, reading(2), "performance", "MAE has grown", severity="high")

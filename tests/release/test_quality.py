@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilho.core.classes import Classes
 from trilho.core.ports import Columns, Labelled
 from trilho.core.projection import ModelState, Rollout, Version
 from trilho.core.readings import ShadowStats, VersionStats
@@ -30,6 +31,9 @@ class Log:
 
     def newest(self) -> int:
         return max((line[0] for line in self.lines), default=0)
+
+    def gather(self, start: datetime, end: datetime, begin: Any, *, after: int = 0, fields: Any = None) -> Any:
+        return begin()
 
     def labelled(self, after: int) -> Labelled:
         table = self.table(after)
@@ -128,6 +132,73 @@ def test_a_model_of_many_classes_is_not_measured_by_one_number(tmp_path: Path) -
     log.add(1, 1, 0.5, 1.0)
     found.update(state_of())
     assert found.add_to({}) == {}
+
+
+class NamedLog(Log):
+    """A log of versions that name classes: version, class, probabilities, label; and what a shadow said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[dict[str, Any]] = []
+        self.unseen: list[dict[str, Any]] = []
+
+    def tell(self, version: int, p: list[float], value: str | None) -> None:
+        self.told.append({"_version": version, "_class": "ab"[p.index(max(p))], "_probabilities": p, "_value": value})
+        self.add(len(self.told), version, max(p), math.nan if value is None else 1.0)
+
+    def gather(self, start: datetime, end: datetime, begin: Any, *, after: int = 0, fields: Any = None) -> Any:
+        gathered = begin()
+        for row in self.told[after:]:
+            gathered.add(columns_of([row]))
+        return gathered
+
+    def shadow_rows(self, start: datetime, end: datetime) -> Columns:
+        return columns_of(self.unseen)
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    columns = {}
+    for name in rows[0] if rows else ():
+        columns[name] = np.empty(len(rows), object)
+        columns[name][:] = [row[name] for row in rows]
+    return columns
+
+
+def named_quality(log: Log, folder: Path) -> Quality:
+    return Quality(log, folder / "quality.json", True, classes=lambda version: Classes(("a", "b")))
+
+
+def test_versions_that_name_classes_lose_the_distance_of_their_probabilities(tmp_path: Path) -> None:
+    log = NamedLog()
+    log.tell(1, [0.9, 0.1], "b")  # before the rollout's present part
+    found = named_quality(log, tmp_path)
+    found.update(state_of())
+    assert counted(found) == {1: {}, 2: {}}
+    log.tell(1, [0.9, 0.1], "a")
+    log.tell(2, [0.4, 0.6], "a")
+    log.tell(2, [0.4, 0.6], None)
+    log.tell(3, [0.4, 0.6], "a")
+    for _ in range(2):
+        found.update(state_of())
+        assert counted(found) == {1: {0: 1}, 2: {18: 1}}  # 0.01 and 0.36
+    log.tell(2, [1.0, 0.0], "b")
+    found.update(state_of())
+    assert counted(found) == {1: {0: 1}, 2: {18: 1, 49: 1}}
+
+
+def test_classes_that_were_told_unseen_are_compared_row_by_row(tmp_path: Path) -> None:
+    log, rollout = NamedLog(), replace(ROLLOUT, share=0, shadow=20)
+    found = named_quality(log, tmp_path)
+    found.update(state_of(rollout))
+    row = {"_version": 2, "_class": "b", "_probabilities": [0.25, 0.75], "_value": "a", "_champion_version": 1.0}
+    log.unseen = [
+        {**row, "_champion_class": "a", "_champion_probabilities": [0.75, 0.25]},
+        {**row, "_champion_class": "a", "_champion_probabilities": [0.75, 0.25], "_value": None},
+        {**row, "_champion_class": None, "_champion_probabilities": None, "_champion_version": math.nan},
+    ]
+    log.tell(1, [0.75, 0.25], "a")
+    found.update(state_of(rollout))
+    assert places(found.add_to_shadow(ShadowStats()).losses) == {75: 1}  # 0.5625 - 0.0625
 
 
 def test_without_labels_scale_or_rollout_nothing_is_counted(tmp_path: Path) -> None:

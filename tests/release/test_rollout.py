@@ -22,9 +22,9 @@ from trilho.release.rollout import (
     explain,
     explain_rollback,
     move,
-    position,
     previous,
     rollback,
+    standing,
     start,
     undo,
     waits_for,
@@ -154,11 +154,20 @@ def test_a_version_whose_server_never_starts_is_rolled_back(paused: bool) -> Non
     assert ended.why == "the server of version 2 failed to start 3 times: ImportError: no rides"
 
 
+def test_a_version_whose_server_has_just_ended_does_not_step() -> None:
+    enough = counted((50, 0), (450, 0))
+    assert isinstance(advance(under_way(), enough, SERVE, NOW), r.RolloutStepped)
+    assert advance(under_way(), enough, SERVE, NOW, 1, "killed") is None
+    (wait,) = standing(under_way(), enough, SERVE, NOW, failed_starts=1)["waits_for"]
+    assert wait == "its server to run for a while: it has ended, or failed to start, once of late"
+
+
 def test_a_version_that_answered_is_given_more_starts() -> None:
-    assert advance(under_way(), counted((20, 0), (180, 0)), SERVE, NOW, 9, "killed") is None
-    ended = advance(under_way(), counted((20, 0), (180, 0)), SERVE, NOW, 10, "killed")
+    assert advance(under_way(), counted((20, 0), (180, 0)), SERVE, NOW, 4, "killed") is None
+    ended = advance(under_way(), counted((20, 0), (180, 0)), SERVE, NOW, 5, "killed")
     assert isinstance(ended, r.RolloutEnded)
     assert ended.outcome == "rolled back"
+    assert ended.why == "the server of version 2 answered and ended, or failed to start, 5 times: killed"
 
 
 def timed(new: tuple[int, float], old: tuple[int, float]) -> dict[int, VersionStats]:
@@ -321,7 +330,7 @@ def test_a_shift_is_seen_unseen() -> None:
 
 
 def test_a_person_moves_a_shadow_on_or_ends_it() -> None:
-    assert position(in_shadow()) == "asked unseen about 20% of requests"
+    assert in_shadow().position == "asked unseen about 20% of requests"
     next_ = move(in_shadow(), "next", "")
     assert isinstance(next_, r.RolloutStepped)
     assert next_.share == 10

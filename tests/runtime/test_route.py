@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.runtime.serving import ANSWER, ROW, Launcher, Reply, alive, call, until, write_routes
 
 from trilho_runtime.prediction.log import LineLog
-from trilho_runtime.route import Router
+from trilho_runtime.routing.attempts import REFUSALS_V2, Asked
+from trilho_runtime.routing.router import Router
 from trilho_runtime.routing.routes import Table
 from trilho_runtime.routing.traffic import Route, Routes, Split
 from trilho_runtime.routing.upstream import Pool, Unanswered
@@ -104,6 +106,26 @@ def test_a_key_stays_with_its_version(endpoint: Endpoint) -> None:
     assert set.union(*found.values()) == {1, 2}
 
 
+def test_the_first_row_decides_and_a_request_with_several_keys_is_told(endpoint: Endpoint) -> None:
+    endpoint.share(v1=50, v2=50)
+    told = json.loads(endpoint.routes.read_text())
+    endpoint.generation += 1
+    endpoint.routes.write_text(json.dumps({**told, "sticky": "x", "generation": endpoint.generation}))
+    until(lambda: endpoint.stats()["generation"] == endpoint.generation, what="the routes to be read")
+    one, two = ({**ROW, "x": value} for value in (1.5, 2.5))
+    assert "x-trilho-mixed-keys" not in endpoint.predict(one, one).headers
+    mixed = endpoint.predict(one, two, one)
+    assert (mixed.status, mixed.headers["x-trilho-mixed-keys"]) == (200, "2")
+    assert mixed.json["version"] == endpoint.predict(one).json["version"]
+    assert "x-trilho-mixed-keys" not in endpoint.predict(one, two, x_trilho_key="mine").headers
+    sticky = call(endpoint.address, "/").json["sticky"]
+    assert (sticky["field"], sticky["mixed_requests"]) == ("x", 1)
+    assert sticky["rule"] == "the x-trilho-key header, else x of the first row, decides for all rows of a request"
+    assert 'trilho_route_mixed_keys_total{model="tiny"} 1' in call(endpoint.address, "/metrics").body.decode()
+    endpoint.share(v1=100)
+    assert "sticky" not in call(endpoint.address, "/").json
+
+
 def test_a_callers_mistake_is_passed_back_and_is_no_error(endpoint: Endpoint) -> None:
     endpoint.share(v1=100)
     before = endpoint.stats()
@@ -123,10 +145,10 @@ def test_labels_are_written_before_the_answer(endpoint: Endpoint) -> None:
     before = endpoint.stats()["labels"]
     good = [{"id": "a.0", "value": 1}, {"key": {"id": "b"}, "value": 2.5}]
     reply = call(endpoint.address, "/labels", {"labels": good})
-    assert (reply.status, reply.json) == (200, {"accepted": 2})
+    assert (reply.status, reply.json) == (200, {"accepted": 2, "repeated": 0, "refused": 0})
     lines = [json.loads(line) for path in endpoint.labels.iterdir() for line in path.read_bytes().splitlines()]
     assert [(line.get("id") or line["key"], line["y"]) for line in lines] == [("a.0", 1.0), ({"id": "b"}, 2.5)]
-    bad = call(endpoint.address, "/labels", {"labels": [*good, {"id": "c", "value": "1"}]})
+    bad = call(endpoint.address, "/labels", {"labels": [*good, {"id": "c", "value": [1]}]})
     assert (bad.status, bad.json["field"], bad.json["row"]) == (422, "labels", 2)
     assert call(endpoint.address, "/labels", b"{").status == 400
     assert endpoint.stats()["labels"] == before + 2
@@ -172,7 +194,7 @@ def test_a_version_that_does_not_answer_is_stepped_over_and_blamed(endpoint: End
     replies = [endpoint.predict(ROW) for _ in range(10)]
     assert {(reply.status, reply.json["version"]) for reply in replies} == {(200, 1)}
     stats = endpoint.stats()["versions"]["3"]
-    assert stats["requests"] == stats["errors"] == 5
+    assert 1 <= stats["requests"] == stats["errors"] <= 5  # a crash within a quarter of a second is one
     endpoint.share(v1=100)
 
 
@@ -295,7 +317,7 @@ def ask(tmp_path: Path, *behaviours: Exception | Wire) -> tuple[Wire | HttpError
 
     async def run() -> Wire | HttpError:
         try:
-            return await router._ask(b"", None)
+            return await router.attempts.ask(Asked(b""))
         except HttpError as error:
             return error
 
@@ -320,6 +342,25 @@ def test_a_request_that_kills_servers_is_not_tried_on_all_of_them(tmp_path: Path
     assert "3 servers ended while they had this request" in str(found)
 
 
+def test_a_crash_with_many_requests_under_way_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("trilho_runtime.routing.attempts.time.monotonic", lambda: clock.now)
+    behaviours: list[Exception | Wire] = [Unanswered("broke", sent=True), OK]
+    table = Fakes(*behaviours * 4)
+    table.routes = Routes("tiny", 1, (Route(1, "http://127.0.0.1:1", 90), Route(2, "http://127.0.0.1:2", 10)), 1)
+    table.split = Split(table.routes.routes)
+    router = Router(table, LineLog(tmp_path))
+
+    async def run() -> None:
+        for after in (0.0, 0.1, 0.1, 0.3):
+            clock.now += after
+            table.split = Split((Route(2, "http://127.0.0.1:2", 100), Route(1, "http://127.0.0.1:1", 1)))
+            assert await router.attempts.ask(Asked(b"")) == OK
+
+    asyncio.run(run())
+    assert counted(router) == {1: (4, 0, 0), 2: (2, 2, 0)}
+
+
 def test_a_full_disk_is_passed_on(tmp_path: Path) -> None:
     found, router = ask(tmp_path, Wire(507, {}, b"{}"))
     assert isinstance(found, Wire)
@@ -331,14 +372,14 @@ REFUSED = Wire(422, {}, b'{"error": "no"}')
 
 
 def ask_canary(
-    tmp_path: Path, *behaviours: Exception | Wire, champion: int | None = None
+    tmp_path: Path, *behaviours: Exception | Wire, champion: int | None = None, asked: Asked | None = None
 ) -> tuple[Wire, Router, Fakes]:
     """Ask version 2, the canary, first."""
     table = Fakes(*behaviours)
     routes = (Route(1, "http://127.0.0.1:1", 90), Route(2, "http://127.0.0.1:2", 10))
     table.routes, table.split = Routes("tiny", 1, routes, champion), Split(routes[1:])
     router = Router(table, LineLog(tmp_path), retry_seconds=1)
-    return asyncio.run(router._ask(b"wire", None)), router, table
+    return asyncio.run(router.attempts.ask(asked or Asked(b"wire"))), router, table
 
 
 def counted(router: Router) -> dict[int, tuple[int, int, int]]:
@@ -352,6 +393,46 @@ def test_rows_that_only_a_canary_refuses_are_answered_by_the_main_version(tmp_pa
     assert table.asked == [(2, b"wire"), (1, b"wire")]  # the same identity: a canary that refused has logged nothing
 
 
+def test_what_the_other_protocol_calls_a_refusal_is_one(tmp_path: Path) -> None:
+    """All refusals of the Open Inference Protocol are 400; ours are 422, and 400 is a body that no version can read."""
+    refused = Wire(400, {}, b'{"error": "no"}')
+    reply, router, _ = ask_canary(tmp_path, refused, OK, asked=Asked(b"wire", refusals=REFUSALS_V2))
+    assert reply == OK
+    assert counted(router) == {1: (1, 0, 0), 2: (1, 0, 1)}
+    reply, router, _ = ask_canary(tmp_path, refused)
+    assert reply == refused
+    assert counted(router) == {2: (1, 0, 0)}
+
+
+@pytest.mark.parametrize("said", [Wire(400, {}, b"{}"), Wire(500, {}, b"{}")])
+def test_who_names_a_version_hears_that_one(tmp_path: Path, said: Wire) -> None:
+    asked = Asked.at("/v2/models/tiny/versions/2/infer", b"wire", None)
+    assert asked == Asked(b"wire", None, 2, REFUSALS_V2)
+    reply, _, table = ask_canary(tmp_path, said, asked=asked)
+    assert reply == said
+    assert [version for version, _ in table.asked] == [2]
+
+
+def test_a_version_that_ends_at_a_request_is_not_asked_again_while_the_champion_is_away(tmp_path: Path) -> None:
+    """The champion's server was killed by chance, and only the canary, which ends at these rows, is routed to."""
+    canary, champion = Route(2, "http://127.0.0.1:2", 100), Route(1, "http://127.0.0.1:1", 90)
+    table = Fakes(Unanswered("broke", sent=True), OK)
+    table.routes, table.split = Routes("tiny", 1, (canary,), 1), Split((canary,))
+    router = Router(table, LineLog(tmp_path), retry_seconds=5)
+
+    async def run() -> Wire:
+        asking = asyncio.ensure_future(router.attempts.ask(Asked(b"wire")))
+        while not table.asked:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)  # it looks again after 20 ms
+        table.routes, table.split = Routes("tiny", 2, (champion, canary), 1), Split((champion, canary))
+        return await asking
+
+    assert asyncio.run(run()) == OK
+    assert [version for version, _ in table.asked] == [2, 1]
+    assert counted(router) == {1: (1, 0, 0), 2: (1, 1, 0)}
+
+
 def test_rows_that_every_version_refuses_are_held_against_none(tmp_path: Path) -> None:
     told = Wire(422, {"x-trilho-version": "1"}, b"{}")
     reply, router, _ = ask_canary(tmp_path, REFUSED, told)
@@ -359,11 +440,28 @@ def test_rows_that_every_version_refuses_are_held_against_none(tmp_path: Path) -
     assert counted(router) == {1: (1, 0, 0), 2: (0, 0, 0)}
 
 
-@pytest.mark.parametrize("trouble", [Unanswered("broke", sent=True), Wire(503, {}, b"{}"), Wire(507, {}, b"{}")])
-def test_a_main_version_that_cannot_say_leaves_the_refusal(tmp_path: Path, trouble: Exception | Wire) -> None:
-    reply, router, _ = ask_canary(tmp_path, REFUSED, trouble)
+def test_a_main_version_that_fails_leaves_the_refusal(tmp_path: Path) -> None:
+    reply, router, _ = ask_canary(tmp_path, REFUSED, Wire(507, {}, b"{}"))
     assert reply == REFUSED
     assert counted(router) == {1: (1, 1, 0), 2: (0, 0, 0)}
+
+
+@pytest.mark.parametrize("trouble", [Unanswered("broke", sent=True), Wire(503, {}, b"{}")])
+def test_a_main_version_that_is_away_for_a_moment_is_waited_for(tmp_path: Path, trouble: Exception | Wire) -> None:
+    reply, router, table = ask_canary(tmp_path, REFUSED, trouble, OK)
+    assert reply == OK
+    assert [version for version, _ in table.asked] == [2, 1, 1]
+    assert (router.counts.of(2).requests, router.counts.of(2).refused) == (1, 1)
+
+
+def test_a_champion_that_does_not_come_back_leaves_the_refusal(tmp_path: Path) -> None:
+    """Its server is gone, and the canary has all the traffic that there is."""
+    table = Fakes(REFUSED)
+    routes = (Route(2, "http://127.0.0.1:2", 100),)
+    table.routes, table.split = Routes("tiny", 1, routes, 1), Split(routes)
+    router = Router(table, LineLog(tmp_path), retry_seconds=0.1)
+    assert asyncio.run(router.attempts.ask(Asked(b"wire"))) == REFUSED
+    assert counted(router) == {2: (0, 0, 0)}
 
 
 def test_the_main_version_is_the_champion_whatever_its_share(tmp_path: Path) -> None:
@@ -411,9 +509,9 @@ def test_scores_are_counted_while_two_versions_share_the_traffic(tmp_path: Path)
 
     async def run() -> None:
         for _ in range(3):
-            await router._ask(b"", None)
+            await router.attempts.ask(Asked(b""))
         table.split = Split(table.routes.routes[:1])
-        await router._ask(b"", None)
+        await router.attempts.ask(Asked(b""))
 
     asyncio.run(run())
     assert sum(count.scores.get("1", 0) for count in router.counts.versions.values()) == 3

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from trilho_runtime.prediction.log import LineLog
-from trilho_runtime.route import Router
+from trilho_runtime.routing.router import Router
 from trilho_runtime.routing.routes import Table
 from trilho_runtime.routing.scores import Score
 from trilho_runtime.routing.shadow import WAITING, WORST, Answered, Mirror, ShadowCount, slices_of
@@ -126,6 +126,33 @@ def test_a_crash_is_one_error_and_then_nothing_is_sent_for_a_while(trouble: Exce
     assert (count.errors, count.dropped, count.requests) == (1, 49, 1)
 
 
+def test_a_server_that_is_being_started_again_was_not_asked() -> None:
+    count = mirrored(told(Unanswered("refused", sent=False)), *[answer(1.0)] * 3)
+    assert (count.errors, count.requests, count.dropped) == (0, 0, 3)
+
+
+def test_one_crash_with_several_requests_under_way_is_one_error() -> None:
+    count = ShadowCount()
+
+    async def run() -> None:
+        crash = asyncio.Event()
+
+        async def wait(request: bytes) -> Reply:
+            await crash.wait()
+            raise Unanswered("broke", sent=True)
+
+        mirror = Mirror(2, Told(wait), count)
+        for _ in range(4):
+            mirror.offer(Answered(b"wire", b"{}", answer(1.0), 0.001))
+        await asyncio.sleep(0)
+        crash.set()
+        await mirror.settle()
+        mirror.stop()
+
+    asyncio.run(run())
+    assert (count.errors, count.requests, count.dropped) == (1, 1, 3)
+
+
 def test_what_makes_no_sense_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     odd = Reply(200, {}, b'{"predictions": [{"0": 1e999, "1": null}]}')
     count = mirrored(told(odd, answer(1.0)), answer(1.0), answer(1.0))
@@ -191,7 +218,7 @@ def ask(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, behaviour: Behaviour, times: int
 ) -> tuple[list[Answer], Router, Told, Routed]:
     shadow, table = Told(behaviour), Routed(share)
-    monkeypatch.setattr("trilho_runtime.route.Pool", lambda address: shadow)
+    monkeypatch.setattr("trilho_runtime.routing.router.Pool", lambda address: shadow)
     router = Router(table, LineLog(tmp_path))
 
     async def run() -> list[Answer]:
@@ -238,7 +265,7 @@ def test_a_version_that_hangs_or_crashes_unseen_is_nobodys_error(
 
 def test_a_shadow_that_ends_is_asked_no_longer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shadow, table = Told(told(answer(3.0))), Routed(100)
-    monkeypatch.setattr("trilho_runtime.route.Pool", lambda address: shadow)
+    monkeypatch.setattr("trilho_runtime.routing.router.Pool", lambda address: shadow)
     router = Router(table, LineLog(tmp_path))
 
     async def run() -> None:

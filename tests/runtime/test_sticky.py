@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from trilho_runtime.routing.sticky import key_of
+from trilho_runtime.routing.sticky import Key, key_of
 
 
 def key(payload: object, *fields: str) -> str | None:
-    return key_of(json.dumps(payload).encode(), "customer", fields)
+    return key_of(json.dumps(payload).encode(), "customer", fields).value
 
 
 def test_the_first_row_decides() -> None:
@@ -23,6 +23,17 @@ def test_rows_may_be_arrays_bare_values_or_tensors() -> None:
     assert key({"instances": ["b", "c"]}, "customer") == "b"
     tensors = [{"name": "x", "data": [1.0]}, {"name": "customer", "shape": [2], "data": ["b", "c"]}]
     assert key({"inputs": tensors}) == "b"
+
+
+def test_different_keys_of_a_request_are_counted() -> None:
+    def different(payload: object, *fields: str) -> int:
+        return key_of(json.dumps(payload).encode(), "customer", fields).different
+
+    assert different({"instances": [{"customer": "b"}, {"customer": "a"}, {"customer": "b"}]}) == 2
+    assert different({"instances": [{"customer": 7}, {"customer": "7"}]}) == 1
+    assert different({"instances": [{"customer": "b"}, {"x": 1}]}) == 2
+    assert different({"instances": [[1.5, "b"], [1.5, "c"]]}, "x", "customer") == 2
+    assert different({"inputs": [{"name": "customer", "data": ["b", "c", "d"]}]}) == 3
 
 
 @pytest.mark.parametrize(
@@ -41,4 +52,4 @@ def test_rows_may_be_arrays_bare_values_or_tensors() -> None:
 )
 def test_a_request_without_the_field_has_no_key(payload: object) -> None:
     assert key(payload) is None
-    assert key_of(b"{", "customer") is None
+    assert key_of(b"{", "customer") == Key(None, 0)

@@ -41,7 +41,8 @@ from trilho.core.records import (
 )
 from trilho.errors import ConfigError, DataError, Unreachable
 from trilho.release.rollout import advance
-from trilho.serve import process, supervise
+from trilho.serve import process, servers, supervise
+from trilho.serve.routes import trusted
 from trilho.serve.supervise import Supervisor, read_status
 from trilho_runtime.routing.traffic import read_routes
 
@@ -127,7 +128,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(supervise, "RETIRE_SECONDS", 0.1)
+    monkeypatch.setattr(servers, "RETIRE_SECONDS", 0.1)
     made = World(tmp_path / "home")
     yield made
     for supervisor in made.supervisors:
@@ -140,12 +141,12 @@ def until(supervisor: Supervisor, condition: Callable[[], bool]) -> None:
         supervisor.tick()
         if condition():
             return
-        assert time.monotonic() < deadline, (supervisor.status(), supervisor._routes)
+        assert time.monotonic() < deadline, (supervisor.status(), supervisor.routes.versions)
         time.sleep(0.01)
 
 
 def serving(supervisor: Supervisor, *versions: int) -> Callable[[], bool]:
-    return lambda: supervisor.status().running and {route["version"] for route in supervisor._routes} == {*versions}
+    return lambda: supervisor.status().running and supervisor.routes.shares.keys() == {*versions}
 
 
 class Caller:
@@ -179,7 +180,7 @@ class Caller:
 
 
 def pids_of(supervisor: Supervisor) -> list[int]:
-    children = [supervisor._router, *supervisor._servers.values()]
+    children = [supervisor._router, *supervisor.servers.running.values()]
     return [child.pid for child in children if child is not None and child.pid is not None]
 
 
@@ -233,7 +234,7 @@ def test_a_canary_gets_its_share_and_takes_over_without_a_lost_request(world: Wo
     world.share(2, 10, 1)
     until(supervisor, serving(supervisor, 1, 2))
     caller.versions.clear()
-    until(supervisor, lambda: supervisor._followed == supervisor._generation)
+    until(supervisor, lambda: supervisor._followed == supervisor.routes.generation)
     caller.ask(100)
     assert caller.versions == Counter({1: 90, 2: 10})
     until(supervisor, lambda: supervisor.stats_since_share()[2].requests == 10)
@@ -261,7 +262,7 @@ def test_a_version_is_warm_before_its_first_share(world: World) -> None:
     world.share(2, 50, 1)
     supervisor.tick()
     assert supervisor.status().versions == {1: "ready", 2: "starting"}
-    until(supervisor, lambda: world.routes() == {1: 50, 2: 50} or supervisor._ready(2))
+    until(supervisor, lambda: world.routes() == {1: 50, 2: 50} or supervisor.servers.ready(2))
     supervisor.tick()
     assert world.routes() == {1: 50, 2: 50}
 
@@ -273,11 +274,11 @@ def test_what_served_goes_on_while_its_successor_is_not_ready(world: World) -> N
     supervisor = world.supervisor()
     until(supervisor, serving(supervisor, 1))
     world.crown(2)
-    until(supervisor, lambda: supervisor._servers[2].exit_code == 1)
+    until(supervisor, lambda: supervisor.servers.running[2].exit_code == 1)
     until(supervisor, lambda: supervisor.status().versions[2] == "down")
     assert world.routes() == {1: 100}
     assert supervisor.status().versions == {1: "ready", 2: "down"}
-    assert supervisor._servers[2].last_words() == "PackageError: estimator.pkl was changed"
+    assert supervisor.servers.running[2].last_words() == "PackageError: estimator.pkl was changed"
     world.version(2)
     until(supervisor, serving(supervisor, 2))
 
@@ -299,7 +300,7 @@ def test_a_server_that_never_starts_ends_its_rollout(world: World) -> None:
     assert isinstance(ended, RolloutEnded)
     assert (ended.outcome, ended.champion) == ("rolled back", 1)
     world.journal.append(ended)
-    until(supervisor, lambda: 2 not in supervisor._servers)
+    until(supervisor, lambda: 2 not in supervisor.servers.running)
     assert supervisor.failed_starts(2) == (0, "")
     world.version(2)  # mended, and released again: it is not held against it
     world.journal.append(replace(ended, outcome="full", champion=2))
@@ -313,9 +314,9 @@ def test_a_server_is_told_the_digest_that_the_journal_knows(world: World, monkey
     world.package(1).rename(world.package(1).with_name(digest))
     world.crown(1)
     supervisor = world.supervisor()
-    monkeypatch.setattr(supervisor, "_package_path", lambda _: world.package(1).with_name(digest))
+    monkeypatch.setattr(supervisor.servers, "package_path", lambda _: world.package(1).with_name(digest))
     until(supervisor, serving(supervisor, 1))
-    body = process.get(str(supervisor._servers[1].address), "/")
+    body = process.get(str(supervisor.servers.running[1].address), "/")
     assert body is not None
     assert json.loads(body)["digest"] == digest
 
@@ -332,6 +333,20 @@ def test_the_router_is_told_the_champion(world: World) -> None:
     assert (routes.main.version, routes.main.share) == (2, 25)
 
 
+def test_the_champion_is_named_while_its_word_can_be_had(world: World) -> None:
+    for number in (1, 2):
+        world.version(number)
+    world.crown(1)
+    state = world.state()
+    assert trusted(state, {1: 100}) == 1
+    assert trusted(state, {2: 100}) is None  # it is not ready, and what served before answers
+    world.share(2, 50, 1)
+    assert trusted(world.state(), {1: 50, 2: 50}) == 1
+    assert trusted(world.state(), {2: 100}) == 1  # its server is being started again
+    world.share(2, 100, 1)
+    assert trusted(world.state(), {2: 100}) is None  # it gets no traffic any more
+
+
 def test_a_package_that_is_gone_is_a_failed_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(number: int) -> Path:
         raise DataError(f"artifact {number} is not in the store")
@@ -339,7 +354,7 @@ def test_a_package_that_is_gone_is_a_failed_start(world: World, monkeypatch: pyt
     world.version(1)
     world.crown(1)
     supervisor = world.supervisor()
-    monkeypatch.setattr(supervisor, "_package_path", gone)
+    monkeypatch.setattr(supervisor.servers, "package_path", gone)
     for count in (1, 2, 3):
         supervisor.tick()
         assert supervisor.failed_starts(1) == (count, "artifact 1 is not in the store")
@@ -357,10 +372,10 @@ def test_a_server_that_was_ready_for_a_while_has_not_failed_to_start(
         until(supervisor, serving(supervisor, 1))
         if failed == 0:
             until(supervisor, lambda: supervisor.failed_starts(1)[0] == 0)
-        pid = supervisor._servers[1].pid
+        pid = supervisor.servers.running[1].pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        until(supervisor, lambda before=pid: supervisor._servers[1].pid != before)  # type: ignore[misc]
+        until(supervisor, lambda before=pid: supervisor.servers.running[1].pid != before)  # type: ignore[misc]
         assert supervisor.failed_starts(1)[0] == failed
 
 
@@ -374,7 +389,7 @@ def test_a_missing_package_does_not_stop_the_others(world: World) -> None:
             raise DataError("artifact 2 is not in the store")
         return world.package(number)
 
-    supervisor._package_path = path
+    supervisor.servers.package_path = path
     until(supervisor, serving(supervisor, 1))
     world.journal.append(packaged(2))
     world.share(2, 50, 1)
@@ -383,10 +398,10 @@ def test_a_missing_package_does_not_stop_the_others(world: World) -> None:
 
 
 def replace_server(supervisor: Supervisor, number: signal.Signals) -> None:
-    before = supervisor._servers[1].pid
+    before = supervisor.servers.running[1].pid
     assert before is not None
     os.kill(before, number)
-    until(supervisor, lambda: supervisor._ready(1) and supervisor._servers[1].pid != before)
+    until(supervisor, lambda: supervisor.servers.ready(1) and supervisor.servers.running[1].pid != before)
 
 
 def test_a_killed_server_loses_no_request(world: World) -> None:
@@ -548,7 +563,7 @@ def test_a_version_in_the_shadow_is_told_to_the_router_once_it_is_ready(world: W
     world.journal.append(begun)
     routes = world.home / "endpoints" / MODEL / "routes.json"
     until(supervisor, lambda: read_routes(routes).shadow is not None)
-    until(supervisor, lambda: supervisor._followed >= supervisor._generation)
+    until(supervisor, lambda: supervisor._followed >= supervisor.routes.generation)
     told = read_routes(routes)
     assert told.shadow is not None
     assert (told.shadow.version, told.shadow.share, told.sticky) == (2, 50.0, "customer")
@@ -572,11 +587,11 @@ def test_the_version_that_served_before_is_kept_warm_for_a_rollback(world: World
     until(supervisor, serving(supervisor, 1))
     world.crown(2)
     until(supervisor, serving(supervisor, 2))
-    before = supervisor._servers[1].pid
+    before = supervisor.servers.running[1].pid
     assert supervisor._wanted(world.state()) == {1, 2}
     world.journal.append(ChampionRestored(model=MODEL, version=1, replaced=2, why="worse"))
     until(supervisor, serving(supervisor, 1))
-    assert supervisor._servers[1].pid == before
+    assert supervisor.servers.running[1].pid == before
     supervisor._warm_seconds = 0.0
     until(supervisor, lambda: set(supervisor.status().versions) == {1})
 
@@ -591,8 +606,8 @@ def test_settings_reach_the_servers_and_keys_no_command_line(
     world.crown(1)
     supervisor = world.supervisor(api_keys=["secret://key"], entries="full", max_rows=7, mask={"cpf": "hash"})
     until(supervisor, lambda: supervisor._router is not None and supervisor._router.state != "down")
-    until(supervisor, lambda: supervisor._ready(1))
-    body = process.get(str(supervisor._servers[1].address), "/")
+    until(supervisor, lambda: supervisor.servers.ready(1))
+    body = process.get(str(supervisor.servers.running[1].address), "/")
     assert body is not None
     told = json.loads(body)["told"]
     assert told[told.index("--entries") + 1] == "full"
@@ -614,7 +629,7 @@ def test_without_its_keys_nothing_is_served(world: World, tmp_path: Path, monkey
 
 def test_a_version_has_as_many_workers_as_settings_say(world: World) -> None:
     supervisor = world.supervisor(workers=2)
-    assert supervisor._server == ["trilho_runtime.workers", "--workers", "2"]
+    assert supervisor.servers.launch.module == ["trilho_runtime.workers", "--workers", "2"]
 
 
 def test_servers_are_told_which_decision_holds_and_are_not_started_again(world: World) -> None:
@@ -634,7 +649,7 @@ def test_servers_are_told_which_decision_holds_and_are_not_started_again(world: 
     supervisor.tick()
     assert json.loads(file.read_text()) == {"schema": 1, "version": 1, "folder": str(world.home / "a1")}
     until(supervisor, lambda: supervisor.status().versions == {1: "ready"})
-    child = supervisor._servers[1]
+    child = supervisor.servers.running[1]
     pid = child.pid
     told = json.loads(process.get(str(child.address), "/") or b"")["told"]
     assert told[told.index("--decision") + 1] == str(file)
@@ -648,7 +663,7 @@ def test_servers_are_told_which_decision_holds_and_are_not_started_again(world: 
     world.journal.append(DecisionRestored(model=MODEL, decision=1, replaced=2, why=""))
     supervisor.tick()
     assert json.loads(file.read_text())["folder"] == str(world.home / "a1")
-    assert supervisor._servers[1].pid == pid
+    assert supervisor.servers.running[1].pid == pid
 
 
 def test_a_decision_that_is_gone_leaves_the_file_as_it_was(world: World) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trilho.core import records as r
-from trilho.core.projection import Incident, ModelState, Retraining
+from trilho.core.projection import Incident, ModelState, Retraining, Rollout
 from trilho.testing.receiver import Receiver
 from trilho.watch.alert import Outbox, send_test
 
@@ -63,6 +63,39 @@ def test_both_channels_get_the_incident_once(tmp_path: Path, receiver: Receiver)
     card = teams["attachments"][0]
     assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
     assert card["content"]["actions"][0]["url"] == "http://127.0.0.1:8321/incidents/drift-a1"
+
+
+def held_rollout(share: int, shadow: int = 0) -> ModelState:
+    rollout = Rollout(
+        "rollout-2", 2, 1, [10, 50, 100], "2026-01-01", "ana", "", model="flights", share=share, shadow=shadow,
+        paused=True, held_by="shift", note="64% of the predictions of version 2 lie far from those of version 1",
+    )  # fmt: skip
+    return ModelState("flights", champion=1, rollouts={"rollout-2": rollout})
+
+
+def test_a_rollout_that_waits_for_a_person_is_told_once_at_each_share(tmp_path: Path, receiver: Receiver) -> None:
+    box = outbox(tmp_path, "slack")
+    with receiver:
+        assert box.queue(held_rollout(0, shadow=20)) == 1
+        assert box.queue(held_rollout(0, shadow=20)) == 0
+        assert box.queue(held_rollout(10)) == 1
+        sent = box.deliver("flights", NOW)
+    assert [(x.alert, x.incident) for x in sent] == [
+        ("rollout-2:held-at-0:slack", "rollout-2"),
+        ("rollout-2:held-at-10:slack", "rollout-2"),
+    ]
+    first, second = (json.dumps(message) for message in receiver.messages("slack"))
+    for part in ("flights version 2: held", "64% of the predictions", "trilho rollout resume",
+                 "it stays asked unseen about 20% of requests",
+                 "http://127.0.0.1:8321/models/flights#rollouts"):  # fmt: skip
+        assert part in first
+    assert "it stays at 10% of traffic" in second
+
+
+def test_a_rollout_that_a_person_paused_is_no_news(tmp_path: Path) -> None:
+    state = held_rollout(10)
+    state.rollouts["rollout-2"] = replace(state.rollouts["rollout-2"], held_by="a person")
+    assert outbox(tmp_path, "slack").queue(state) == 0
 
 
 def test_a_refused_message_is_tried_again_later(tmp_path: Path, receiver: Receiver) -> None:

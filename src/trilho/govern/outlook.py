@@ -60,13 +60,19 @@ def outlook(
 
 def _during(rollout: Rollout, settings: Settings | None) -> Outlook:
     if rollout.paused:
-        text = f"The rollout of version {rollout.version} is held at {rollout.share}%; somebody must let it go on."
-        return Outlook(text, "trilho rollout next")
+        shifted = rollout.held_by == "shift"
+        why = " since its predictions lie elsewhere" if shifted else ""
+        text = f"The rollout of version {rollout.version} is held{why}, {rollout.position}; somebody must let it go on."
+        return Outlook(text, "trilho rollout" if shifted else "trilho rollout next")
     later = [step for step in rollout.steps if step > rollout.share]
     goal = f"goes to {later[0]}%" if later else "is complete"
     needed = f"after {count(settings.serve.canary_requests, 'request')}" if settings else "after enough requests"
-    text = f"Version {rollout.version} takes {rollout.share}% of traffic and {goal} {needed} without more errors than"
     rival = "the champion" if rollout.champion is None else f"version {rollout.champion}"
+    if rollout.in_shadow:
+        needed = f"after {count(settings.serve.shadow_requests, 'answer')}" if settings else "after enough answers"
+        text = f"Version {rollout.version} is {rollout.position} and {goal} of traffic {needed} without more errors"
+        return Outlook(f"{text} than {rival}; otherwise it is rolled back by itself.", "trilho rollout")
+    text = f"Version {rollout.version} takes {rollout.share}% of traffic and {goal} {needed} without more errors than"
     return Outlook(f"{text} {rival}; otherwise it is rolled back by itself.", "trilho rollout")
 
 

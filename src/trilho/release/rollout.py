@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trilho.config import Serve
     from trilho.release.comparison import Finding
 
-FAILED_STARTS, FAILED_RESTARTS = 3, 10  # in a row, of a server that has answered nothing yet, or has answered
+FAILED_STARTS, FAILED_RESTARTS = 3, 5  # in a row, of a server that has answered nothing yet, or has answered
 
 MOVES = ("next", "pause", "resume", "abort")
 
@@ -129,7 +129,7 @@ def advance(
     labelled rows. All tests are e-processes, so that they may be looked at after every request, and a version no worse
     than the champion is rolled back with at most 1% probability over all parts and looks. Predictions that lie
     elsewhere are no harm by themselves: they hold it until a person has looked, or labels show that it loses less. A
-    version whose server failed to start three times in a row before it answered anything at its share, or ten times
+    version whose server failed to start three times in a row before it answered anything at its share, or five times
     after that, is rolled back with the server's `last_words`. A paused rollout does not step, but is still rolled back.
     """
     from trilho.release.comparison import HARMS, compare
@@ -138,8 +138,10 @@ def advance(
         return None
     found = {finding.name: finding for finding in compare(rollout, stats, shadow)}
     evidence = partial(tell, rollout, stats, now, list(found.values()), shadow)
-    if failed_starts >= (FAILED_RESTARTS if _answered(rollout, stats, shadow) else FAILED_STARTS):
-        said = f"the server of version {rollout.version} failed to start {failed_starts} times: {last_words}"
+    answered = _answered(rollout, stats, shadow)
+    if failed_starts >= (FAILED_RESTARTS if answered else FAILED_STARTS):
+        what = "answered and ended, or failed to start," if answered else "failed to start"
+        said = f"the server of version {rollout.version} {what} {failed_starts} times: {last_words}"
         return _end(rollout, "rolled back", rollout.champion, said, evidence())
     harm = next((found[name] for name in HARMS if name in found and found[name].reached), None)
     if harm is not None:
@@ -151,7 +153,7 @@ def advance(
     shifted = found["predictions"]
     if shifted.reached and not rollout.shift_seen and not better:
         return _pause(rollout, True, shifted.said, "shift")
-    if waits_for(rollout, stats, serve, list(found.values()), shadow):
+    if waits_for(rollout, stats, serve, list(found.values()), shadow, failed_starts):
         return None
     return _next(rollout, evidence(), "every share answered well")
 
@@ -162,8 +164,13 @@ def waits_for(
     serve: Serve,
     findings: Sequence[Finding],
     shadow: ShadowStats | None = None,
+    failed_starts: int = 0,
 ) -> list[str]:
-    """Say in plain words what a rollout under way still waits for before its next step; nothing when it is due."""
+    """Say in plain words what a rollout under way still waits for before its next step; nothing when it is due.
+
+    One whose server has just ended does not step before it has run for a while: a crash is one error, and few errors
+    are no evidence, but whoever gives it more traffic should not find out.
+    """
     from trilho.release.comparison import HARMS
 
     if rollout.champion is None or (rollout.share == 0 and not rollout.in_shadow):
@@ -176,6 +183,9 @@ def waits_for(
         new, wanted = stats.get(rollout.version, VersionStats()), serve.canary_requests
         done = new.requests - new.errors - new.refused
         waits = [f"{wanted - done} more answers at {rollout.share}%, of {wanted}"] if done < wanted else []
+    if failed_starts:
+        often = "once" if failed_starts == 1 else f"{failed_starts} times"
+        waits.append(f"its server to run for a while: it has ended, or failed to start, {often} of late")
     better = next((finding for finding in findings if finding.name == "better"), None)
     decided = better is not None and better.reached
     doubts = HARMS if rollout.shift_seen or decided else (*HARMS, "predictions")
@@ -194,6 +204,7 @@ def standing(
     serve: Serve,
     now: datetime,
     shadow: ShadowStats | None = None,
+    failed_starts: int = 0,
 ) -> dict[str, Any]:
     """Give where a rollout under way stands, for whoever asks: what was counted, each test, and what it waits for."""
     from trilho.release.comparison import compare
@@ -201,7 +212,7 @@ def standing(
     findings = compare(rollout, stats, shadow)
     told = tell(rollout, stats, now, findings, shadow)
     del told["seconds"]  # of no interest while it runs, and it would change at every look
-    waits = waits_for(rollout, stats, serve, findings, shadow)
+    waits = waits_for(rollout, stats, serve, findings, shadow, failed_starts)
     return {"schema": 1, "rollout": rollout.id, "since": rollout.share_since, **told, "waits_for": waits}
 
 
@@ -283,17 +294,6 @@ def undo(payloads: Sequence[r.Payload]) -> str | None:
         case r.RolloutPaused(paused=paused):
             return f"trilho rollout {'resume' if paused else 'pause'}"
     return None
-
-
-def position(rollout: Rollout) -> str:
-    """Say where a rollout under way is.
-
-    >>> position(Rollout("o1", 2, 1, [10, 100], "t", "ana", "", shadow=20))
-    'asked unseen about 20% of requests'
-    """
-    return (
-        f"asked unseen about {rollout.shadow}% of requests" if rollout.in_shadow else f"at {rollout.share}% of traffic"
-    )
 
 
 def describe(payload: r.Payload) -> str:

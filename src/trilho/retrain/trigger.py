@@ -47,7 +47,7 @@ def by_hand(state: ModelState, newest: datetime | None, why: str = "") -> r.Trig
     """Start a retraining because a person asks for it. Raises NotYet while a rollout is under way."""
     if state.rollout is not None:
         raise NotYet(
-            f"version {state.rollout.version} of {state.name} is on its way to users, at {state.rollout.share}%",
+            f"version {state.rollout.version} of {state.name} is on its way to users, {state.rollout.position}",
             hint="trilho rollout says how far it is; trilho rollout abort stops it",
         )
     return replace(_fired(state, PERSON, None, newest), why=why)

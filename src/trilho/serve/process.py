@@ -23,6 +23,7 @@ CHECK_SECONDS = 2.0
 PROBE_SECONDS = 1.0
 CHECKS_FAILED = 3
 SLOWEST_RESTART = 10.0
+READY_AGAIN_SECONDS = 1.0  # between two starts of a process that becomes ready each time
 SETTLED_SECONDS = 10.0
 LEAVE_SECONDS = 15.0
 LOG_BYTES = 4 * 2**20
@@ -51,7 +52,7 @@ class Child:
         self._command, self._check, self._pipe, self._env = command, check, pipe, dict(env)
         self._ready_file, self._log = folder / f"{name}.ready.json", folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._since = self._checked = self._next_start = 0.0
+        self._since = self._checked = self._next_start = self._started = 0.0
         self._failures = self._missed = 0
 
     def keep(self) -> None:
@@ -117,6 +118,7 @@ class Child:
             self._postpone(now)
             return
         self.pid, self.state, self._since, self._missed = self._process.pid, "starting", now, 0
+        self._started = now
 
     def _await_ready(self, now: float) -> None:
         found = read_json(self._ready_file)
@@ -144,17 +146,20 @@ class Child:
             log.warning("%s ended with exit code %s: %s", self.name, self.exit_code, self.last_words())
             if self.state == "starting" or now - self._since <= SETTLED_SECONDS:
                 self._failed(self.last_words())
-            self._postpone(now, at_once=self.state == "ready")
+            self._postpone(now, was_ready=self.state == "ready")
 
     def _failed(self, problem: str) -> None:
         self.failed_starts, self.problem = self.failed_starts + 1, problem
 
-    def _postpone(self, now: float, at_once: bool = False) -> None:
+    def _postpone(self, now: float, was_ready: bool = False) -> None:
+        """Plan the next start: later each time, but for a process that had been ready, which others wait for."""
         self.state = "down"
         self._failures += 1
-        wait = 0.0 if at_once and self._failures == 1 else min(0.25 * 2**self._failures, SLOWEST_RESTART)
-        self._next_start = now + wait
-        if wait == 0.0:
+        if was_ready:
+            self._next_start = max(now, self._started + min(0.25 * 2**self._failures, READY_AGAIN_SECONDS))
+        else:
+            self._next_start = now + min(0.25 * 2**self._failures, SLOWEST_RESTART)
+        if self._next_start <= now:
             self._start(now)
 
 

@@ -8,14 +8,11 @@ is routed to it; when nothing wanted is ready, what served goes on serving.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,21 +25,19 @@ from trilho.core.projection import ModelState
 from trilho.core.readings import EndpointStatus, ShadowStats, VersionStats
 from trilho.core.records import VersionServed
 from trilho.errors import ConfigError, TrilhoError
+from trilho.serve.complaints import Complaints
 from trilho.serve.endpoint import folder_of, publish, read_json, write_json
 from trilho.serve.endpoint import read_status as read_status
-from trilho.serve.flags import environment, router_flags, server_flags, server_module, write_keys
+from trilho.serve.flags import environment, router_flags, write_keys
 from trilho.serve.package import Scored
 from trilho.serve.process import Child, get
+from trilho.serve.routes import RoutesFile, choose, trusted
+from trilho.serve.servers import ONE_THREAD, Launch, Servers
 from trilho.serve.traffic import Traffic
 
-log = logging.getLogger("trilho")
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-LOOPBACK = "127.0.0.1"  # a version answers the router alone
-RETIRE_SECONDS = 1.0
 PORT_SECONDS = 5.0
 PORT_IN_USE = 2
 DECISION = "decision.json"
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Supervisor:
@@ -70,26 +65,30 @@ class Supervisor:
     ) -> None:
         self.model = model
         self.folder = folder_of(home, model)
-        self._settings, self._journal, self._state, self._package_path = settings, journal, state, package_path
-        self._python, self._host, self._router_module, self._opened = python, host, router, opened
-        self._server = server_module(settings, server, workers)
+        self._settings, self._journal, self._state = settings, journal, state
+        self._host, self._router_module, self._opened = host, router, opened
         self._home, self._log_folder = home, home / "log" / model
-        self._env: dict[str, str] = {}
         self._lease = Lease(self.folder / "lease", f"{model} is being served")
         self._pipe: tuple[int, int] | None = None
-        self._servers: dict[int, Child] = {}
-        self._missing: dict[int, tuple[int, str]] = {}  # versions whose package cannot be had: how often, and why
         self._router: Child | None = None
-        self._decision_path, self._history = decision_path, history
+        self._complaints = Complaints(model)
+        self._decision_path = decision_path
         self._decided: dict[str, Any] | None = None  # what decision.json says
+        launch = Launch(
+            python=python,
+            settings=settings,
+            log=self._log_folder,
+            server=server,
+            workers=workers,
+            decision=self.folder / DECISION if decision_path is not None else None,
+            history=history,
+        )
+        self.servers = Servers(self.folder, launch, package_path, self._complaints)
+        self.routes = RoutesFile(self.folder, model)
         self._slices, self._warm_seconds = list(slices), warm_seconds
-        self._routes: list[dict[str, Any]] = []
-        self._told: dict[str, Any] = {}  # what routes.json says besides
         self._scored: dict[tuple[int, int], Scored] = {}
-        self._generation = self._followed = 0
-        self._left: dict[int, float] = {}
+        self._followed = 0  # the generation of the routes that the router has read
         self._traffic = Traffic()
-        self._complained: set[str] = set()
         self._port, self._port_since = 0, 0.0
         self._published: tuple[float, Any] = (0.0, None)
 
@@ -102,12 +101,14 @@ class Supervisor:
             self._begin()
         model = self._state()
         wanted = self._wanted(model)
-        with self._complaining("decision.json"):
+        with self._complaints.about("decision.json"):
             self._write_decision(model)
-        self._keep_servers(wanted)
-        with self._complaining("routes.json"):
-            self._write_routes(self._choose(model.shares), champion=model.champion, more=self._more(model))
-        self._retire(wanted)
+        self.servers.keep(wanted)
+        with self._complaints.about("routes.json"):
+            shares = choose(model.shares, self.routes.shares, self.servers.ready)
+            told = {"champion": trusted(model, shares), **self._more(model)}
+            self.routes.write(shares, self.servers.addresses, told)
+        self.servers.retire(wanted | self.routes.named, followed=self._followed >= self.routes.generation)
         self._keep_router()
         self._measure(model)
         self._publish()
@@ -116,13 +117,12 @@ class Supervisor:
     def status(self) -> EndpointStatus:
         """Give the endpoint as the last tick left it."""
         router = self._router
-        states = {number: _shown(child) for number, child in sorted(self._servers.copy().items())}
         return EndpointStatus(
             model=self.model,
             address=router.address if router else None,
             running=router is not None and router.state == "ready",
             pid=os.getpid() if router else None,
-            versions=states,
+            versions=self.servers.states,
             stats=self._traffic.stats(self._traffic.total.copy()),
             updated=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
@@ -143,12 +143,11 @@ class Supervisor:
 
     def failed_starts(self, version: int) -> tuple[int, str]:
         """Say how many starts of a version's server have failed in a row, and what the last one said."""
-        child = self._servers.get(version)
-        return (child.failed_starts, child.problem) if child else self._missing.get(version, (0, ""))
+        return self.servers.failed_starts(version)
 
     def stop(self) -> None:
         """End the router, then the servers, each after the requests it has under way; nothing is left running."""
-        children = [child for child in [self._router, *self._servers.values()] if child is not None]
+        children = [child for child in [self._router, *self.servers.running.values()] if child is not None]
         for child in children:  # the router first: while it finishes its requests the servers answer them
             if child is not self._router and self._router is not None:
                 self._router.wait(15.0)
@@ -159,22 +158,22 @@ class Supervisor:
             self._publish(final=True)
             for end in self._pipe:
                 os.close(end)
-        self._router, self._pipe, self._routes = None, None, []
-        self._servers.clear()
+        self._router, self._pipe = None, None
+        self.routes.forget()
+        self.servers.running.clear()
         self._lease.release()
 
     def _begin(self) -> None:
         self._lease.take()
         write_keys(self._settings.api_keys, self.folder)
-        self._env = environment(self._settings, self._home)
         self._pipe = os.pipe()  # no one writes to it: its end is how the children learn of ours
+        self.servers.begin(self._pipe[0], environment(self._settings, self._home))
         before = read_json(self.folder / "endpoint.json") or {}
         self._traffic = Traffic.from_memory(before.get("traffic", {}))
         self._port = self._settings.port or int(before.get("port") or 0)
         self._port_since = time.monotonic()
-        self._generation = int((read_json(self.folder / "routes.json") or {}).get("generation", 0))
-        with self._complaining("routes.json"):
-            self._write_routes({}, anew=True)
+        with self._complaints.about("routes.json"):
+            self.routes.begin()
         self._router = Child(
             "router", self.folder, self._router_command, check="/stats", pipe=self._pipe[0], env=ONE_THREAD
         )
@@ -189,7 +188,7 @@ class Supervisor:
     def _kept_warm(self, model: ModelState) -> set[int]:
         """Give the version that served before, for a while: to roll a release back should not wait for a start."""
         line = model.succession
-        if len(line) < 2 or line[-2] not in self._servers:
+        if len(line) < 2 or line[-2] not in self.servers.running:
             return set()
         since = (datetime.now(UTC) - datetime.fromisoformat(model.champions[-1][0])).total_seconds()
         return {line[-2]} if since < self._warm_seconds else set()
@@ -203,109 +202,26 @@ class Supervisor:
             return more
         scored = self._scored_of(rollout.version, model.champion)
         more |= {"fields": scored.fields, "edges": scored.edges, "slices": self._slices}
-        if rollout.in_shadow and self._ready(rollout.version):
-            address = self._servers[rollout.version].address
+        if rollout.in_shadow and self.servers.ready(rollout.version):
+            address = self.servers.addresses[rollout.version]
             more["shadow"] = {"version": rollout.version, "address": address, "share": rollout.shadow}
         return more
 
     def _scored_of(self, version: int, champion: int) -> Scored:
         if (version, champion) not in self._scored:
             try:
-                packages = self._package_path(version), self._package_path(champion)
+                packages = self.servers.package_path(version), self.servers.package_path(champion)
             except TrilhoError:  # its server says what is wrong with the package
                 return Scored()
             self._scored = {(version, champion): Scored.read(*packages)}
         return self._scored[version, champion]
 
-    def _keep_servers(self, wanted: set[int]) -> None:
-        self._missing = {number: found for number, found in self._missing.items() if number in wanted}
-        for number in wanted - set(self._servers):
-            with self._complaining(f"version {number}"):
-                try:
-                    self._servers[number] = self._child(number)
-                except TrilhoError as error:
-                    self._missing[number] = (self._missing.get(number, (0, ""))[0] + 1, error.fact)
-                    raise
-        for number, child in list(self._servers.items()):
-            child.keep()
-            if child.gone:
-                del self._servers[number]
-
-    def _child(self, number: int) -> Child:
-        assert self._pipe is not None
-        package = self._package_path(number)
-        digest = ["--digest", package.name] if DIGEST.fullmatch(package.name) else []
-        # an artifact never changes, not even by a cache in it
-        env = {**ONE_THREAD, "PYTHONDONTWRITEBYTECODE": "1", **self._env}
-
-        def command(ready_file: Path) -> list[str]:
-            return [
-                *(str(self._python), "-m", *self._server, str(package), "--version", str(number)),
-                *("--host", LOOPBACK, "--port", "0", "--ready-file", str(ready_file)),
-                *server_flags(self._settings, self._log_folder),
-                *(["--decision", str(self.folder / DECISION)] if self._decision_path is not None else []),
-                *(["--history", str(self._history)] if self._history is not None else []),
-                *digest,
-            ]
-
-        return Child(f"v{number}", self.folder, command, check="/health", pipe=self._pipe[0], env=env)
-
     def _router_command(self, ready_file: Path) -> list[str]:
         return [
-            *(sys.executable, "-m", self._router_module, "--routes", str(self.folder / "routes.json")),
+            *(sys.executable, "-m", self._router_module, "--routes", str(self.routes.path)),
             *("--host", self._host, "--port", str(self._port), "--ready-file", str(ready_file)),
             *router_flags(self._settings, self._log_folder, self.folder, opened=self._opened),
         ]
-
-    def _choose(self, shares: Mapping[int, int]) -> dict[int, int]:
-        """Give the shares that can be had now: those wanted, of what is ready; else what served before."""
-        before = {route["version"]: route["share"] for route in self._routes}
-        for choice in (shares, before):
-            ready = {number: share for number, share in choice.items() if self._ready(number)}
-            if ready:
-                return _to_100(ready)
-        return before if shares else {}  # the router tries again until a server is back
-
-    def _ready(self, number: int) -> bool:
-        child = self._servers.get(number)
-        return child is not None and child.state == "ready"
-
-    def _write_routes(
-        self,
-        shares: Mapping[int, int],
-        anew: bool = False,
-        champion: int | None = None,
-        more: Mapping[str, Any] | None = None,
-    ) -> None:
-        known = {route["version"]: route["address"] for route in self._routes}
-        routes = [
-            {"version": number, "address": self._servers[number].address or known.get(number), "share": share}
-            for number, share in sorted(shares.items())
-            if number in self._servers
-        ]
-        told = {"champion": champion, **(more or {})}
-        if routes == self._routes and told == self._told and not anew:
-            return
-        data = {
-            **{"schema": 1, "model": self.model, "generation": self._generation + 1},
-            **{**told, "versions": routes},
-        }
-        write_json(self.folder / "routes.json", data)
-        self._routes, self._told, self._generation = routes, told, self._generation + 1
-
-    def _retire(self, wanted: set[int]) -> None:
-        routed = {route["version"] for route in self._routes}
-        if "shadow" in self._told:
-            routed.add(self._told["shadow"]["version"])
-        now = time.monotonic()
-        for number, child in self._servers.items():
-            if number in wanted or number in routed:
-                self._left.pop(number, None)
-                continue
-            since = self._left.setdefault(number, now)
-            # Not before the router has said that it follows the routes without it: then no new request can come.
-            if now - since > RETIRE_SECONDS and self._followed >= self._generation:
-                child.leave()
 
     def _write_decision(self, model: ModelState) -> None:
         """Say which decision holds; every server follows the file, so that none has to be started again."""
@@ -352,7 +268,7 @@ class Supervisor:
             self._followed = int(stats["generation"])
             self._traffic.update(stats)
         elif router is not None and router.state == "down":
-            self._followed = self._generation  # nobody follows older routes
+            self._followed = self.routes.generation  # nobody follows older routes
         self._traffic.restart(f"{rollout.id} {rollout.share} {rollout.share_since}" if rollout else "")
         if router is None or body is None:
             return
@@ -373,36 +289,9 @@ class Supervisor:
         now, facts = time.monotonic(), (status.address, status.running, status.versions)
         if not final and facts == self._published[1] and now - self._published[0] < 1.0:
             return
-        more: dict[str, Any] = {"port": self._port, "routes": self._routes, "traffic": self._traffic.memory()}
+        more: dict[str, Any] = {"port": self._port, "routes": self.routes.versions, "traffic": self._traffic.memory()}
         if final:
             more |= {"running": False, "pid": None, "versions": {}}
-        with self._complaining("endpoint.json"):
+        with self._complaints.about("endpoint.json"):
             publish(self.folder / "endpoint.json", status, more)
         self._published = (now, facts)
-
-    @contextlib.contextmanager
-    def _complaining(self, what: str) -> Iterator[None]:
-        """Log a failure once, and go on: the other versions need looking after all the same."""
-        try:
-            yield
-        except TrilhoError as error:
-            if what not in self._complained:
-                log.error("%s: %s: %s", self.model, what, error)
-                self._complained.add(what)
-
-
-def _shown(child: Child) -> str:
-    return child.state if child.state in ("ready", "starting") else "down"
-
-
-def _to_100(shares: Mapping[int, int]) -> dict[int, int]:
-    """Scale shares to a sum of 100; what rounding leaves goes to the largest.
-
-    >>> _to_100({1: 90, 2: 5})
-    {1: 95, 2: 5}
-    """
-    total = sum(shares.values())
-    scaled = {number: share * 100 // total for number, share in shares.items()}
-    largest = max(scaled, key=lambda number: scaled[number])
-    scaled[largest] += 100 - sum(scaled.values())
-    return scaled

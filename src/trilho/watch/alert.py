@@ -1,4 +1,4 @@
-"""Alerts: messages about incidents, delivered at least once.
+"""Alerts: messages about incidents, and about rollouts that wait for a person, delivered at least once.
 
 A message is queued in a table together with its text, and tried until its channel takes it. Exactly once does not
 exist between two systems: each message names its incident, so that a repeat after a crash is recognised.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.core.database import Database
-from trilho.core.projection import Incident, ModelState
+from trilho.core.projection import ModelState
 from trilho.core.records import AlertSent
 from trilho.core.vault import reveal
 from trilho.errors import ConfigError
@@ -25,6 +25,7 @@ from trilho.watch.message import CHANNELS, Message
 ADDRESS = "TRILHO_{}_WEBHOOK"
 TIMEOUT_SECONDS = 5.0
 LONGEST_WAIT = 300.0
+Row = tuple[str, str, str, str, str]  # of the outbox: alert, model, what it is about, channel, body
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
   alert TEXT PRIMARY KEY, model TEXT NOT NULL, incident TEXT NOT NULL, channel TEXT NOT NULL, body TEXT NOT NULL,
@@ -46,7 +47,7 @@ class Outbox:
         self._told: set[str] = set()
 
     def queue(self, state: ModelState) -> int:
-        """Queue what an incident's opening and its end have to tell; give how many messages are new.
+        """Queue what incidents' openings and ends, and a rollout's hold, have to tell; give how many messages are new.
 
         Idempotent: what was queued or recorded as sent before stays as it is. An end is told where the opening was.
         """
@@ -63,18 +64,25 @@ class Outbox:
                 connection.executemany("UPDATE outbox SET state = 'recorded' WHERE alert = ?", recorded)
         return len(new)
 
-    def _messages(self, state: ModelState, known: Mapping[str, str]) -> Iterator[tuple[str, str, str, str, str]]:
+    def _messages(self, state: ModelState, known: Mapping[str, str]) -> Iterator[Row]:
         for incident in state.incidents.values():
             for channel in self.channels:
                 opening = f"{incident.id}:opened:{channel}"
                 if incident.closed is None:
-                    yield self._row(opening, state, incident, channel)
+                    yield _row(state, channel, Message.about(state, incident, opening, self.console))
                 elif opening in known:
-                    yield self._row(f"{incident.id}:closed:{channel}", state, incident, channel)
+                    alert = f"{incident.id}:closed:{channel}"
+                    yield _row(state, channel, Message.about(state, incident, alert, self.console))
+        yield from self._held(state)
 
-    def _row(self, alert: str, state: ModelState, incident: Incident, channel: str) -> tuple[str, str, str, str, str]:
-        body = CHANNELS[channel](Message.about(state, incident, alert, self.console))
-        return alert, state.name, incident.id, channel, json.dumps(body)
+    def _held(self, state: ModelState) -> Iterator[Row]:
+        """Tell a rollout that waits for a person, though nobody paused it: once at each share."""
+        rollout = state.rollout
+        if rollout is None or rollout.held_by != "shift":
+            return
+        for channel in self.channels:
+            alert = f"{rollout.id}:held-at-{rollout.share}:{channel}"
+            yield _row(state, channel, Message.held(rollout, alert, self.console))
 
     def deliver(self, model: str, now: datetime) -> list[AlertSent]:
         """Try the messages that are due; give those that reached their channel and are not in the journal yet."""
@@ -108,6 +116,10 @@ class Outbox:
         """Give the messages that have not got through: alert, attempts, the last problem."""
         query = "SELECT alert, attempts, problem FROM outbox WHERE model = ? AND state = 'waiting' ORDER BY rowid"
         return [tuple(row) for row in self._database.read(query, (model,))]
+
+
+def _row(state: ModelState, channel: str, message: Message) -> Row:
+    return message.alert, state.name, message.incident, channel, json.dumps(CHANNELS[channel](message))
 
 
 def send_test(model: str, channels: Sequence[str], console: str = "") -> dict[str, str | None]:

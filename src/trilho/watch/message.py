@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trilho.core.projection import Incident, ModelState, Retraining
+from trilho.core.projection import Incident, ModelState, Retraining, Rollout
 from trilho.core.records import Cause
 from trilho_runtime.profile import PREDICTION
 
@@ -16,7 +16,7 @@ NAMES = {"mae": "MAE", "brier": "Brier loss", PREDICTION: "predictions"}
 
 @dataclass(frozen=True)
 class Message:
-    """One alert: a headline, facts (name, text), and where to read on."""
+    """One alert: a headline, facts (name, text), and where to read on; `incident` may be a rollout's id too."""
 
     headline: str
     facts: tuple[tuple[str, str], ...]
@@ -42,6 +42,21 @@ class Message:
         )
         headline = f"{state.name} version {incident.version}: {incident.kind}"
         return cls(headline, facts, COLOURS[incident.severity], incident.id, alert, link)
+
+    @classmethod
+    def held(cls, rollout: Rollout, alert: str, console: str) -> Message:
+        """Tell that a rollout waits for a person, since its predictions lie elsewhere."""
+        facts = (
+            ("What", rollout.note or "its predictions lie elsewhere than the champion's"),
+            ("Cause", "not known: it may have learnt something, or requests reach it broken"),
+            ("Effect", f"it stays {rollout.position}; version {rollout.champion} answers the others as before"),
+            ("Next", "trilho rollout shows it; trilho rollout resume lets it go on, trilho rollback ends it"),
+            ("Rollout", rollout.id),
+        )
+        link = f"{console.rstrip('/')}/models/{rollout.model}#rollouts" if console else ""
+        return cls(
+            f"{rollout.model} version {rollout.version}: held", facts, COLOURS["medium"], rollout.id, alert, link
+        )
 
     @classmethod
     def test(cls, model: str, console: str) -> Message:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from trilho_runtime.prediction.log import LabelError, LineLog, label_lines
+from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.protocols.labelling import Labelling
 from trilho_runtime.routing.routes import Table
 from trilho_runtime.routing.traffic import Counts, Route
 from trilho_runtime.routing.upstream import Overdue, Reply, Unanswered, wire
@@ -26,30 +27,22 @@ class Edge:
 
     def __init__(self, table: Table, labels: LineLog, counts: Counts) -> None:
         self._table = table
-        self._labels = labels
+        self._labelling = Labelling(labels, counted=self._count_labels, failed=self._count_failed)
         self._counts = counts
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         """Give the handlers by method and path."""
         routes: dict[tuple[str, str], Handler] = {("GET", path): self.health for path in (*health_paths(), *READY)}
         routes |= {("GET", path): self.page for path in PAGES}
-        routes |= {("POST", "/labels"): self.label, ("GET", "/"): self.info}
+        routes |= {**self._labelling.routes(), ("GET", "/"): self.info}
         routes |= {("GET", "/stats"): self.stats, ("GET", "/metrics"): self.metrics}
         return routes
 
-    async def label(self, request: Request) -> Answer:
-        """Write labels down, then say how many."""
-        payload = parse_json(await request.body())
-        try:
-            lines, number = label_lines(payload)
-            self._labels.append(lines)
-        except LabelError as error:
-            raise HttpError(422, str(error), field="labels", row=error.row) from None
-        except OSError as error:
-            self._counts.failed += 1
-            raise HttpError(507, f"the labels could not be kept: {error.strerror or error}") from None
+    def _count_labels(self, number: int) -> None:
         self._counts.labels += number
-        return Answer(200, {"accepted": number})
+
+    def _count_failed(self) -> None:
+        self._counts.failed += 1
 
     async def page(self, request: Request) -> Answer:
         """Pass a page of the version that is trusted, or of another one while it is away."""
@@ -70,10 +63,19 @@ class Edge:
         shares = [
             {"version": r.version, "share": r.share, "memory_bytes": _memory(told[r.version])} for r in routes.routes
         ]
+        ours: dict[str, Any] = {"versions": shares, **self._sticky()}
         for route in sorted(routes.routes, key=lambda r: -r.share):
             if told[route.version]:
-                return Answer(200, {**told[route.version], "versions": shares})
-        return Answer(200, {"model": routes.model, "versions": shares})
+                return Answer(200, {**told[route.version], **ours})
+        return Answer(200, {"model": routes.model, **ours})
+
+    def _sticky(self) -> dict[str, Any]:
+        """Say by what a request's version is decided, where a key does."""
+        field = self._table.routes.sticky
+        if field is None:
+            return {}
+        rule = f"the x-trilho-key header, else {field} of the first row, decides for all rows of a request"
+        return {"sticky": {"field": field, "rule": rule, "mixed_requests": self._counts.mixed_keys}}
 
     async def _told(self, route: Route) -> dict[str, Any]:
         """Give what a version says of itself; nothing while it is not ready."""
@@ -108,10 +110,15 @@ class Edge:
             measures.metric("trilho_route_extra_fields_total", "Ignored.", [(k, c.extra_fields) for k, c in versions]),
             measures.metric(
                 "trilho_route_refused_total",
-                "422, though the main version took the rows.",
+                "Refused, though the main version took the rows.",
                 [(k, c.refused) for k, c in versions],
             ),
             measures.metric("trilho_route_failed_total", "5xx to callers.", [({"model": model}, counts.failed)]),
+            measures.metric(
+                "trilho_route_mixed_keys_total",
+                "Requests whose rows had several keys; the first decided.",
+                [({"model": model}, counts.mixed_keys)],
+            ),
             measures.metric("trilho_labels_total", "Labels accepted.", [({"model": model}, counts.labels)]),
             measures.histogram("trilho_route_latency_seconds", "Of versions.", [(k, c.latency) for k, c in versions]),
             measures.metric("trilho_shadow_requests_total", "Asked unseen.", [(k, c.requests) for k, c in shadows]),
@@ -155,10 +162,10 @@ def _memory(told: Mapping[str, Any]) -> int | None:
     return sum(workers) if workers else told.get("memory_bytes")
 
 
-def passed_back(reply: Reply) -> Answer:
+def passed_back(reply: Reply, more: Sequence[tuple[str, str]] = ()) -> Answer:
     """Give a version's answer as the caller's."""
     headers = [(name, value) for name, value in reply.headers.items() if name in PASSED_BACK or name.startswith(OURS)]
-    return Answer(reply.status, reply.body, headers, reply.headers.get("content-type", "application/json"))
+    return Answer(reply.status, reply.body, [*headers, *more], reply.headers.get("content-type", "application/json"))
 
 
 def check_path(path: str) -> None:

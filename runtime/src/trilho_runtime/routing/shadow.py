@@ -26,6 +26,7 @@ WAITING = 64
 AT_ONCE = 4
 ANSWER_SECONDS = 10.0
 AWAY_SECONDS = 0.25  # after a broken connection nothing is sent for so long: one crash is one error, not a thousand
+NO_ANSWER, NOT_ASKED = Reply(502, {}, b""), Reply(503, {}, b"")
 WORST = 20
 VALUES = 50  # of a field, beyond which they are counted together
 
@@ -178,10 +179,15 @@ class Mirror:
         champion_failed = answered.reply.status >= 500
         try:
             reply = await self.pool.send(answered.wire, ANSWER_SECONDS)
-        except (Unanswered, Overdue):
+        except Overdue:
             self._away_until = time.monotonic() + AWAY_SECONDS
-            reply = Reply(502, {}, b"")
-        if reply.status == 503:  # it is loading: not yet asked, rather than failed
+            reply = NO_ANSWER
+        except Unanswered as error:
+            now = time.monotonic()
+            counted = error.sent and now >= self._away_until
+            self._away_until = now + AWAY_SECONDS
+            reply = NO_ANSWER if counted else NOT_ASKED
+        if reply.status == 503:  # it is loading, or being started again: not yet asked, rather than failed
             self.count.dropped += 1
             return
         self.count.requests += 1

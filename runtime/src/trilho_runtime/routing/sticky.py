@@ -8,48 +8,61 @@ request and wants each to keep its version sends a request for each, or scores i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 KEY_HEADER = "x-trilho-key"
 
 
-def key_of(body: bytes, field: str, fields: Sequence[str] = ()) -> str | None:
+class Key(NamedTuple):
+    """The key that decides for a request, and how many different ones its rows have."""
+
+    value: str | None = None
+    different: int = 0
+
+
+def key_of(body: bytes, field: str, fields: Sequence[str] = ()) -> Key:
     """Give the value of a field of a request's first row as text; None where it has none.
 
     Rows may be objects, arrays in the order of `fields`, or the tensors of the Open Inference Protocol.
 
     >>> key_of(b'{"instances": [{"customer": 7}, {"customer": 8}]}', "customer")
-    '7'
-    >>> key_of(b'{"instances": [[1.5, "a"]]}', "customer", ["x", "customer"])
+    Key(value='7', different=2)
+    >>> key_of(b'{"instances": [[1.5, "a"]]}', "customer", ["x", "customer"]).value
     'a'
     """
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None  # the version that is asked says what is wrong
+        return Key()  # the version that is asked says what is wrong
     if not isinstance(payload, dict):
-        return None
-    value = _of_instance(_first(payload.get("instances")), field, fields)
-    if value is None:
-        value = _of_tensor(payload.get("inputs"), field)
-    return None if value is None or isinstance(value, dict | list) else str(value)
+        return Key()
+    keys = _of_instances(payload.get("instances"), field, fields) or _of_tensor(payload.get("inputs"), field)
+    return Key(keys[0], len(set(keys))) if keys else Key()
 
 
-def _of_instance(row: Any, field: str, fields: Sequence[str]) -> Any:
+def _of_instances(rows: Any, field: str, fields: Sequence[str]) -> list[str | None]:
+    if not isinstance(rows, list):
+        return []
+    place = list(fields).index(field) if field in fields else None
+    return [_text(_of_instance(row, field, place, len(fields) == 1)) for row in rows]
+
+
+def _of_instance(row: Any, field: str, place: int | None, alone: bool) -> Any:
     if isinstance(row, Mapping):
         return row.get(field)
-    if isinstance(row, list) and field in fields and len(row) > (at := list(fields).index(field)):
-        return row[at]
-    return row if list(fields) == [field] and not isinstance(row, list) else None
+    if isinstance(row, list):
+        return row[place] if place is not None and len(row) > place else None
+    return row if place is not None and alone else None
 
 
-def _of_tensor(inputs: Any, field: str) -> Any:
+def _of_tensor(inputs: Any, field: str) -> list[str | None]:
     named = inputs if isinstance(inputs, list) else []
-    found = next((x for x in named if isinstance(x, Mapping) and x.get("name") == field), None)
-    return _first(found.get("data")) if found is not None else None
+    found = next((x for x in named if isinstance(x, Mapping) and x.get("name") == field), {})
+    values = found.get("data")
+    return [_text(value) for value in values] if isinstance(values, list) else []
 
 
-def _first(values: Any) -> Any:
-    return values[0] if isinstance(values, list) and values else None
+def _text(value: Any) -> str | None:
+    return None if value is None or isinstance(value, dict | list) else str(value)

@@ -56,6 +56,11 @@ class Routes:
         named = [route for route in self.routes if route.version == self.champion]
         return next(iter(named or sorted(self.routes, key=lambda route: (-route.share, route.version))), None)
 
+    @property
+    def trusted(self) -> int | None:
+        """Give the version whose word counts: the champion, be it away for a moment, else the main one."""
+        return self.champion if self.champion is not None else self.main.version if self.main is not None else None
+
 
 def read_routes(path: Path) -> Routes:
     """Read the routes file. Raises RoutesError when it is missing or malformed."""
@@ -149,7 +154,7 @@ class VersionCount:
     rows: int = 0
     errors: int = 0  # 5xx, or no answer
     extra_fields: int = 0  # that the model does not know, ignored
-    refused: int = 0  # 422, though the main version took the same rows
+    refused: int = 0  # rows, though the main version took the same rows
     latency: Latency = field(default_factory=Latency)
     scores: dict[str, int] = field(default_factory=dict)  # first rows of answers, while two versions share the traffic
 
@@ -166,6 +171,7 @@ class Counts:
     started: str = field(default_factory=now)
     labels: int = 0
     failed: int = 0  # requests whose caller got a 5xx
+    mixed_keys: int = 0  # requests whose rows had several keys, while two versions shared the traffic
     versions: dict[int, VersionCount] = field(default_factory=dict)
     shadows: dict[int, ShadowCount] = field(default_factory=dict)
 
@@ -198,6 +204,7 @@ class Counts:
             "started": self.started,
             "labels": self.labels,
             "failed": self.failed,
+            "mixed_keys": self.mixed_keys,
             "versions": versions,
             "shadow": {str(version): count.to_json() for version, count in sorted(self.shadows.items())},
         }
