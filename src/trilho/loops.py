@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.core import records as r
+from trilho.core.classes import Classes
 from trilho.core.files import write_whole
 from trilho.core.lease import Lease
 from trilho.core.ports import Conflict
@@ -66,7 +67,7 @@ class ServeLoop:
             with suppress(TrilhoError):  # the servers say what is wrong with it, and answer all the same
                 project.past.make()
         classify, memory = project.settings.model.task == "classification", self.supervisor.folder / "quality.json"
-        self._quality = Quality(project.log, memory, classify, self._is_measured)
+        self._quality = Quality(project.log, memory, classify, self._is_measured, self._classes)
         self._labels_due = 0.0
         self._told: dict[str, Any] = {}
         self._looked: Any = None
@@ -89,7 +90,7 @@ class ServeLoop:
         if looked == self._looked:
             return  # a decision depends on these alone
         serve, now = self.project.settings.serve, datetime.now(UTC)
-        self._tell(rollout.standing(under_way, stats, serve, now, shadow))
+        self._tell(rollout.standing(under_way, stats, serve, now, shadow, failed[0]))
         payload = rollout.advance(under_way, stats, serve, now, *failed, shadow=shadow)
         if payload is not None:
             try:
@@ -105,7 +106,13 @@ class ServeLoop:
         return stats, self._quality.add_to_shadow(shadow)
 
     def _is_measured(self, version: int) -> bool:
-        return not is_of_many_classes(self.project.package(version))
+        """Say whether a version can be measured beside the other one: both name classes, or both say one number."""
+        rollout = self.project.state().rollout
+        others = {version} if rollout is None or rollout.champion is None else {rollout.version, rollout.champion}
+        return len({is_of_many_classes(self.project.package(number)) for number in others}) == 1
+
+    def _classes(self, version: int) -> Classes | None:
+        return Classes.of(self.project.package(version))
 
     def _look_for_labels(self, state: ModelState) -> None:
         if time.monotonic() < self._labels_due:

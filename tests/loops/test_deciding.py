@@ -94,7 +94,7 @@ def test_a_day_that_was_labelled_is_the_past_of_the_next_and_the_decision_change
         assert call(status.address, "/labels", label).status == 200
         watch.once()
         assert project.past.extent().rows == day - DAYS + 1
-    server = served.supervisor._servers[1]
+    server = served.supervisor.servers.running[1]
     store = call(str(server.address), "/").json["history"]["store"]
     assert store == {"state": "read", "asked": {"looked_up": 3, "failed": 0}}
 
@@ -105,7 +105,7 @@ def test_a_day_that_was_labelled_is_the_past_of_the_next_and_the_decision_change
     assert ask(status.address, shop, DAYS)["decision"] == "order"
     deciding.rollback(project, "too much")
     turning(served, lambda: ask(status.address, shop, DAYS)["decision_version"] == "1")
-    assert served.supervisor._servers[1].pid == server.pid
+    assert served.supervisor.servers.running[1].pid == server.pid
     watch.stop()
 
     table, asked = project.folder / "tomorrow.csv", [row(shop, DAYS + 3), row("São Paulo", DAYS)]
@@ -134,5 +134,5 @@ def test_a_store_that_is_gone_costs_the_newer_past_and_no_answer(served: ServeLo
     shutil.rmtree(project.past_file.parent)
     found = ask(status.address, "Avaré", DAYS)
     assert found["score"] == pytest.approx(wanted("Avaré", DAYS, learnt(0, DAYS - 20)), rel=1e-9)
-    text = call(str(served.supervisor._servers[1].address), "/metrics").body.decode()
+    text = call(str(served.supervisor.servers.running[1].address), "/metrics").body.decode()
     assert 'trilho_history_failed_total{version="1"} 1' in text

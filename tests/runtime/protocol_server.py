@@ -136,7 +136,10 @@ def make_app(plane: Plane, given: argparse.Namespace) -> App:
         sys.stderr.write(f"{said}\n")
     inference = Inference(plane, max_rows=given.max_rows)
     vertex = Vertex(plane, max_rows=given.max_rows, tensors=inference)
-    labels = Labelling(LineLog(Path(given.ready_file).parent / "labels"))
+    labels = Labelling(
+        LineLog(Path(given.ready_file).parent / "labels"),
+        classes=lambda: plane.ready().package.manifest.get("outputs", {}).get("classes", ()),
+    )
     routes = {**vertex.routes(), **inference.routes(), **labels.routes(), ("GET", "/metrics"): metrics}
     served = Served(
         routes=[*routes, ("GET", "/openapi.json"), ("GET", "/docs")],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.protocol_server import ANSWER, CLASSES, FIELDS, ROW
+from tests.runtime.protocol_server import ANSWER, CLASSES, FIELDS, ROW, Plane
 from tests.runtime.serving import ANSWER as WHOLE_ANSWER
 from tests.runtime.serving import ROW as WHOLE_ROW
 from tests.runtime.serving import Launcher, Reply, call
@@ -21,7 +23,7 @@ from tritonclient.utils import InferenceServerException
 from trilho_runtime.model.outputs import Outputs
 from trilho_runtime.prediction.entries import Telling
 from trilho_runtime.prediction.job import Outcome
-from trilho_runtime.protocols.inference import datatype_of, header_length, read_head, rows_of
+from trilho_runtime.protocols.inference import Inference, datatype_of, header_length, past_of, read_head, rows_of
 from trilho_runtime.protocols.inferred import described, inferred
 from trilho_runtime.protocols.tensors import NUMPY, Binary, read_tensor, write_binary, write_tensor
 from trilho_runtime.schema.signature import Field
@@ -182,11 +184,11 @@ def test_every_number_comes_as_json_and_as_bytes(datatype: str) -> None:
         ({"shape": [2]}, "data has 1 values; its shape [2] holds 2"),
         ({"data": None}, "data is null; wanted an array"),
         ({"shape": [1, 2], "data": [[1]]}, "a row of data has not 2 values"),
-        ({"data": [[1]]}, "[1] is not of datatype FP64"),
-        ({"data": [True]}, "true is not of datatype FP64"),
-        ({"datatype": "INT8", "data": [128]}, "a value is outside of INT8, -128 to 127"),
-        ({"datatype": "BOOL", "data": [1]}, "1 is not of datatype BOOL"),
-        ({"datatype": "BYTES", "data": [1]}, "1 is not of datatype BYTES"),
+        ({"data": [[1]]}, "row 0: input x is [1], a list; wanted FP64"),
+        ({"data": [True]}, "row 0: input x is true, a boolean; wanted FP64"),
+        ({"datatype": "INT8", "data": [128]}, "row 0: input x is 128, an integer; wanted INT8, -128 to 127"),
+        ({"datatype": "BOOL", "data": [1]}, "row 0: input x is 1, an integer; wanted BOOL"),
+        ({"datatype": "BYTES", "data": [1]}, "row 0: input x is 1, an integer; wanted BYTES"),
         ({"parameters": {"shared_memory_region": "a"}}, "shared memory is not supported"),
         ({"parameters": [1]}, "binary_data_size"),
         ({"parameters": {"binary_data_size": 9}}, "binary_data_size is 9; 8 bytes of the body are left"),
@@ -202,6 +204,93 @@ def test_a_malformed_tensor_is_400(change: dict[str, Any], says: str) -> None:
         read_tensor(told, Binary(b"\xff" * 8), 5)
     assert raised.value.answer.status == 400
     assert says in raised.value.answer.payload["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"shape": [10**30]}, f"shape is [{10**30}]; wanted [rows] or [rows, columns]"),
+        ({"datatype": 10**30}, f"datatype is {10**30}; allowed: BOOL"),
+        (
+            {"datatype": "INT64", "data": [10**30]},
+            f"row 0: input x is {10**30}, an integer; wanted INT64, -9223372036854",
+        ),
+        ({"parameters": {"binary_data_size": 10**30}}, f"binary_data_size is {10**30}"),
+        ({"data": 10**30}, f"data is {10**30}; wanted an array"),
+    ],
+)
+def test_an_integer_beyond_64_bits_is_refused_as_any_other(change: dict[str, Any], says: str) -> None:
+    told = {"name": "x", "shape": [1], "datatype": "FP64", "data": [1.0], **change}
+    with pytest.raises(HttpError) as raised:
+        read_tensor(read_head(json.dumps(told | {"other": float("nan")}).encode()), Binary(b""), 5)
+    assert says in raised.value.answer.payload["error"]
+
+
+def test_a_value_that_a_tensor_cannot_carry_is_named_by_its_row() -> None:
+    told = {"name": "all", "shape": [2, 2], "datatype": "INT8", "data": [[1, 2], [3, 400]]}
+    with pytest.raises(HttpError) as raised:
+        read_tensor(told, Binary(b""), 5)
+    assert raised.value.answer.payload == {
+        "error": "row 1: input all is 400, an integer; wanted INT8, -128 to 127", "field": "all", "row": 1
+    }  # fmt: skip
+
+
+PAST = [{"x": 1.0, "count": 2, "y": 4.0}]
+
+
+@pytest.mark.parametrize("told", [json.dumps(PAST), PAST])
+def test_past_rows_are_a_parameter_of_the_request(told: Any) -> None:
+    assert past_of({"parameters": {"past": told}}) == PAST
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ("[", "parameters.past: it is not JSON"),
+        ("[" * 99 + "]" * 99, "parameters.past: it is JSON nested more than 32 levels deep"),
+        ("{}", 'wanted "parameters": {"past": "[{field: value, ...}, ...]"}'),
+        (7, 'wanted "parameters": {"past"'),
+    ],
+)
+def test_past_rows_of_another_shape_are_400(told: Any, says: str) -> None:
+    with pytest.raises(HttpError) as raised:
+        past_of({"parameters": {"past": told}})
+    assert raised.value.answer.status == 400
+    assert raised.value.answer.payload["error"].startswith(says)
+    assert raised.value.answer.payload["field"] == "past"
+
+
+def test_past_rows_reach_the_model_and_the_metadata_says_how() -> None:
+    async def talk(plane: Plane) -> tuple[dict[str, Any], Any]:
+        infer = Inference(plane)
+        request: Any = SimpleNamespace(scope=SimpleNamespace(method="GET", path="/v2/models/tiny", headers={}), id="a")
+        told = (await infer.model(request)).payload
+        inputs = [{"name": n, "shape": [1], "datatype": DATATYPES[n], "data": [ROW[n]]} for n in ("x", "count", "flag")]
+        payload = {"inputs": inputs, "parameters": {"past": json.dumps(PAST)}}
+        return told, await infer.infer(request, payload)
+
+    plain, model = Plane(), Plane(history=True)
+    model.model.predictor.history = object()
+    told, answer = asyncio.run(talk(model))
+    assert answer.status == 200
+    assert model.jobs[0].past == PAST
+    assert told["parameters"]["past"].startswith(
+        "of a request, optional: rows of before with their targets, as JSON text"
+    )
+    with pytest.raises(HttpError) as raised:
+        asyncio.run(talk(plain))
+    assert raised.value.answer.status == 400
+    assert raised.value.answer.payload == {"error": "past: this model looks at no past rows", "field": "past"}
+    assert "parameters" not in Inference(plain)._metadata(plain.model)
+
+
+def test_tritons_client_sends_past_rows(address: str) -> None:
+    client = triton.InferenceServerClient(address.removeprefix("http://"))
+    inputs = [triton.InferInput(name, [2], DATATYPES[name]) for name in ARRAYS]
+    for tensor in inputs:
+        tensor.set_data_from_numpy(ARRAYS[tensor.name()])
+    with pytest.raises(InferenceServerException, match="this model looks at no past rows"):
+        client.infer("tiny", inputs, parameters={"past": json.dumps(PAST)})
 
 
 def test_more_rows_than_are_taken_are_413_before_their_values_are_read() -> None:

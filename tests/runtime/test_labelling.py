@@ -27,7 +27,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def labelling(tmp_path: Path) -> Iterator[Labelling]:
     log = LineLog(tmp_path)
-    yield Labelling(log)
+    yield Labelling(log, classes=lambda: ())
     log.close()
 
 
@@ -57,7 +57,13 @@ def test_one_wrong_label_refuses_all_unless_the_caller_wants_the_others(labellin
     given = [{"id": "a.0", "value": 1}, {"id": "b.0", "value": "1"}, {"id": "", "value": 1}, {"id": "c.0", "value": 0}]
     with pytest.raises(HttpError) as raised:
         labelling.take({"labels": given})
-    assert (raised.value.answer.status, raised.value.answer.payload["row"]) == (422, 1)
+    told = raised.value.answer.payload
+    assert (raised.value.answer.status, told["row"], told["accepted"], told["refused"]) == (422, 1, 0, 2)
+    assert [error["row"] for error in told["errors"]] == [1, 2]
+    assert told["error"] == (
+        'label 1: value is "1"; wanted a finite number, and 1 more are wrong; no label of this request was kept,'
+        ' {"partial": true} beside "labels" keeps the 2 right ones'
+    )
     assert lines_of(tmp_path) == []
     answer = labelling.take({"labels": given, "partial": True})
     assert {k: answer.payload[k] for k in ("accepted", "repeated", "refused")} == {
@@ -66,7 +72,7 @@ def test_one_wrong_label_refuses_all_unless_the_caller_wants_the_others(labellin
         "refused": 2,
     }
     assert [error["row"] for error in answer.payload["errors"]] == [1, 2]
-    assert answer.payload["errors"][0]["error"] == "value is '1'; wanted a finite number"
+    assert answer.payload["errors"][0]["error"] == 'value is "1"; wanted a finite number'
     assert [line["id"] for line in lines_of(tmp_path)] == ["a.0", "c.0"]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -135,25 +136,53 @@ def test_labels_become_lines() -> None:
 @pytest.mark.parametrize(
     ("label", "says"),
     [
-        ({"id": "a"}, "value is None"),
-        ({"id": "a", "value": "1"}, "value is '1'"),
-        ({"id": "a", "value": True}, "value is True"),
+        ({"id": "a"}, 'it has "id"; wanted an object with a value'),
+        ({"id": "a", "label": 1}, 'it has "id", "label"; wanted an object with a value'),
+        ({"id": "a", "value": None}, "value is null"),
+        ({"id": "a", "value": "1"}, 'value is "1"; wanted a finite number'),
+        ({"id": "a", "value": True}, "value is true; wanted a finite number"),
         ({"id": "a", "value": 10**400}, "value is 1000"),
         ({"id": "a", "value": 1.7e308}, "value is 1.7e"),  # losses of it would be infinite
-        ({"id": "", "value": 1}, "id is ''"),
+        ({"id": "", "value": 1}, 'id is ""'),
         ({"id": 5, "value": 1}, "id is 5"),
         ({"id": "a", "key": {"b": 1}, "value": 1}, "either an id or a key"),
         ({"value": 1}, "either an id or a key"),
         ({"key": {}, "value": 1}, "key is {}"),
-        ({"key": {"a": 1.5}, "value": 1}, "key is {'a': 1.5}"),
-        ([], "wanted an object"),
+        ({"key": {"a": 1.5}, "value": 1}, 'key is {"a":1.5}'),
+        ([], "it is []; wanted an object"),
     ],
 )
 def test_a_wrong_label_is_named(label: object, says: str) -> None:
     with pytest.raises(LabelError, match="label 1: ") as caught:
-        label_lines({"labels": [{"id": "a", "value": 1}, label]})
+        label_lines({"labels": [{"id": "a", "value": 1}, label]}, ())
     assert says in str(caught.value)
     assert caught.value.row == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "right", "wrong", "says"),
+    [
+        ((0, 1), [0, 1, 1.0], [7, 0.5, "1", True, None], "one of 0, 1"),
+        (("no", "yes"), ["no", "yes"], ["maybe", "Yes", "", 1, True], 'one of "no", "yes"'),
+        ((False, True), [False, True], [1, 0, "true"], "one of false, true"),
+        ((1, "a"), [1, "a"], [2, "1", True], 'one of 1, "a"'),
+        ((), [7, -0.5], ["7", True, 1e31], "a finite number"),
+        (None, [7, "a", True], [[1], {}, None, "", "x" * 1001], "a finite number, a text, true or false"),
+    ],
+)
+def test_a_label_is_one_of_the_models_classes(classes: Any, right: list[Any], wrong: list[Any], says: str) -> None:
+    lines, _ = label_lines({"labels": [{"id": "a", "value": value} for value in right]}, classes)
+    kept = [json.loads(line)["y"] for line in lines.splitlines()]
+    assert kept == right
+    assert [type(value) is bool for value in kept] == [type(value) is bool for value in right]
+    for value in wrong:
+        with pytest.raises(LabelError, match=f"wanted {re.escape(says)}$"):
+            label_lines({"labels": [{"id": "a", "value": value}]}, classes)
+
+
+def test_many_classes_are_not_all_told() -> None:
+    with pytest.raises(LabelError, match=r"18, 19 and 80 more$"):
+        label_lines({"labels": [{"id": "a", "value": 500}]}, tuple(range(100)))
 
 
 @pytest.mark.parametrize("payload", [None, [], {}, {"labels": {}}, "labels"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,11 @@ from tests.runtime.planes import ROW, FakePredictor, classes, double, lines_of, 
 from trilho_runtime.model.outputs import Outputs
 from trilho_runtime.prediction.job import Job, Outcome
 from trilho_runtime.prediction.live import LiveProfile
-from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.prediction.log import LineLog, Torn
 from trilho_runtime.prediction.mask import Mask
 from trilho_runtime.prediction.served import ServedLog
 from trilho_runtime.profile import PREDICTION, Reference
+from trilho_runtime.protocols.plane import told_headers
 from trilho_runtime.serving import predict as predict_module
 from trilho_runtime.serving.predict import PredictionApp
 from trilho_runtime.serving.work import Work
@@ -207,7 +209,11 @@ def test_extra_fields_are_counted_once_or_refused() -> None:
     kept, refused = refusing.do([Job("a", [ROW]), Job("b", [ROW, extra])])
     assert isinstance(kept, Outcome)
     assert isinstance(refused, HttpError)
-    assert refused.answer.payload == {"error": "row 1: new is not a field of this model", "field": "new", "row": 1}
+    assert refused.answer.payload == {
+        "error": "row 1: new is not a field of this model; its fields are x, c, at",
+        "field": "new",
+        "row": 1,
+    }
 
 
 def test_past_rows_are_refused_by_a_model_that_looks_at_none() -> None:
@@ -363,6 +369,52 @@ def test_one_sync_is_for_all_that_was_written_before_it_began(tmp_path: Path, mo
     assert syncs == [2]
     assert all(outcome.logged for outcome in found)
     assert len(lines_of(tmp_path)) == 9
+
+
+def filled_up_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Have the disk take so many more bytes of a write, and then no others."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:size]))
+
+
+def test_a_disk_that_fills_up_half_way_keeps_the_first_rows_and_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = log_in(tmp_path / "whole")
+    jobs = [Job("a", rows(1)), Job("b", rows(2, 3, 4)), Job("c", rows(5))]
+    work(log=kept).do(jobs)
+    line = len(next((tmp_path / "whole").iterdir()).read_bytes()) // 5
+    kept = log_in(tmp_path / "half")
+    with monkeypatch.context() as patch:
+        filled_up_after(patch, 3 * line + line // 2)
+        found = [outcome for outcome in work(log=kept).do(jobs) if isinstance(outcome, Outcome)]
+    assert [(outcome.logged, outcome.kept) for outcome in found] == [(True, 0), (False, 2), (False, 0)]
+    assert [line["id"] for line in lines_of(tmp_path / "half")] == ["a.0", "b.0", "b.1"]
+    assert kept.shed == 2
+    assert "2 rows until now" in capsys.readouterr().err
+    headers = dict(told_headers(found[1], jobs[1].rows, frozenset()))
+    assert headers["x-trilho-logged"] == "2"
+
+
+@pytest.mark.parametrize(("synced", "told", "shed"), [(True, 2, 1), (False, 0, 3)])
+def test_the_rows_that_a_full_disk_kept_are_synced_before_they_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: bool, told: int, shed: int
+) -> None:
+    log = LineLog(tmp_path, fsync=True)
+    kept, syncs = ServedLog(log), []
+
+    def write(lines: bytes) -> None:
+        raise Torn(errno.ENOSPC, "No space left on device", 2)
+
+    def sync() -> None:
+        syncs.append(1)
+        if not synced:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(log, "write", write)
+    monkeypatch.setattr(log, "sync", sync)
+    (found,) = asyncio.run(together(app(FakePredictor(), log=kept, fsync=True), [Job("a", rows(1, 2, 3))]))
+    assert (syncs, found.logged, found.kept, kept.shed) == ([1], False, told, shed)
 
 
 def test_what_could_not_be_synced_is_not_called_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

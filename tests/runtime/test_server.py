@@ -119,7 +119,7 @@ def test_a_package_that_is_not_the_digests_is_not_loaded(launch: Launcher, own_p
     (own_package / "manifest.json").write_text(json.dumps(manifest))
     changed = launch.server(own_package, "--digest", digest)
     assert changed.process.wait(15) == 1
-    assert f"its digest is {digest_folder(own_package)[:12]}, {digest[:12]} is wanted" in changed.errors.read_text()
+    assert f"its digest is {digest_folder(own_package)[:16]}, {digest[:16]} is wanted" in changed.errors.read_text()
 
 
 def test_the_info_says_what_a_row_holds_and_extra_fields_are_counted(address: str) -> None:

@@ -172,3 +172,22 @@ def test_nothing_that_was_answered_is_lost_when_the_server_is_killed(
     acknowledged, logged = killed_under_load(launch_quick, quick, launch_quick.folder / "log", answers)
     assert set(acknowledged) <= set(logged)
     assert len(logged) == len(set(logged))
+
+
+def test_labels_are_of_the_models_classes_and_keep_their_type(launch_quick: Launcher, quick: Path) -> None:
+    labels = launch_quick.folder / "own-labels"
+    address = start(launch_quick, quick, "--label-dir", labels).wait_until_ready()
+    given = [{"id": "a.0", "value": "high"}, {"id": "b.0", "value": "maybe"}, {"id": "c.0", "value": 1}]
+    refused = call(address, "/labels", {"labels": [*given, {"id": "d.0", "label": "low"}]})
+    assert (refused.status, refused.json["row"], refused.json["accepted"], refused.json["refused"]) == (422, 1, 0, 3)
+    assert [(error["row"], error["error"]) for error in refused.json["errors"]] == [
+        (1, 'value is "maybe"; wanted one of "high", "low", "middle"'),
+        (2, 'value is 1; wanted one of "high", "low", "middle"'),
+        (3, 'it has "id", "label"; wanted an object with a value and either an id or a key'),
+    ]
+    assert lines_of(labels) == []
+    partly = call(address, "/labels", {"labels": given, "partial": True})
+    assert (partly.status, partly.json["accepted"], partly.json["refused"]) == (200, 1, 2)
+    assert [(line["v"], line["id"], line["y"]) for line in lines_of(labels)] == [(2, "a.0", "high")]
+    schema = call(address, "/openapi.json").json["components"]["schemas"]["Label"]
+    assert [one["properties"]["value"] for one in schema["oneOf"]] == [{"enum": ["high", "low", "middle"]}] * 2

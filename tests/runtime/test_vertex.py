@@ -68,6 +68,12 @@ def test_what_vertex_says_in_the_environment_is_read() -> None:
     [
         ("AIP_HTTP_PORT", "http", "AIP_HTTP_PORT is 'http'; allowed: a port"),
         ("AIP_HTTP_PORT", "65536", "allowed: a port"),
+        ("AIP_HTTP_PORT", "9" * 5000, "allowed: a port"),
+        ("AIP_HTTP_PORT", "-1", "allowed: a port"),
+        ("AIP_HEALTH_ROUTE", "/health/*", "allowed: a path"),
+        ("AIP_PREDICT_ROUTE", "/pre dict", "allowed: a path"),
+        ("AIP_PREDICT_ROUTE", "/predict?x=1", "allowed: a path"),
+        ("AIP_PREDICT_ROUTE", "/labels", "where labels are taken"),
         ("AIP_HTTP_PORT", "٣", "allowed: a port"),
         ("AIP_PREDICT_ROUTE", "predict", "AIP_PREDICT_ROUTE is 'predict'; allowed: a path that begins with /"),
     ],

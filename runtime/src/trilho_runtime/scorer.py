@@ -53,17 +53,21 @@ class Scorer:
         return {**told, "profile": self._profile(columns)}
 
     def _write(self, folder: Path, columns: Mapping[str, NDArray[Any]], scores: NDArray[np.float64]) -> tuple[int, str]:
-        classes = self.predictor.outputs.classes
-        single = scores
+        telling = Telling(self.predictor.outputs)
+        single, labels = scores, None
         if scores.ndim == 2:
             best = scores.argmax(axis=1)
             single = scores[np.arange(len(scores)), best]
+            labels = [telling.classes[place] for place in best.tolist()]
             np.save(folder / PROBABILITIES, scores, allow_pickle=False)
-            (folder / LABELS).write_bytes(orjson.dumps([classes[place] for place in best.tolist()]))
+        elif telling.kind == "class":
+            labels = [telling.class_of(score) for score in scores.tolist()]
+        if labels is not None:
+            (folder / LABELS).write_bytes(orjson.dumps(labels))
         np.save(folder / PREDICTION, single, allow_pickle=False)
         if self.decision is None:
             return 0, ""
-        telling, asked = Telling(self.predictor.outputs), scores.tolist()
+        asked = scores.tolist()
         asked = telling.plain(asked) if telling.kind in ("probabilities", "class") else asked
         decided, failed, why = self.decision.decide_all(asked, _Rows(columns))
         (folder / DECISIONS).write_bytes(orjson.dumps(decided))
@@ -107,7 +111,9 @@ def answer(scorer: Scorer, line: str) -> dict[str, Any]:
         return scorer.score(Path(json.loads(line)["folder"]))
     except RowError as error:
         return {"error": str(error), "field": error.field, "row": error.row}
-    except (ModelError, OSError, ValueError) as error:
+    except OSError as error:
+        return {"error": error.strerror or str(error), "disk": True}
+    except (ModelError, ValueError) as error:
         return {"error": str(error)}
 
 

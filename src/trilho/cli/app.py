@@ -32,6 +32,7 @@ from trilho.cli import (
     init,
     journal,
     labels,
+    log,
     models,
     pipeline,
     release,
@@ -50,8 +51,8 @@ from trilho.errors import TrilhoError
 
 ORDER = (
     "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "decisions", "release",
-    "rollout", "rollback", "approve", "endpoint", "serve", "score", "labels", "history", "watch", "incidents", "alerts",
-    "retrain", "up", "report", "journal", "config", "emulate", "gc",
+    "rollout", "rollback", "approve", "endpoint", "serve", "score", "labels", "log", "history", "watch", "incidents",
+    "alerts", "retrain", "up", "report", "journal", "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def alone(
 
 for module in (
     demo, init, adopt, doctor, upgrade, train, pipeline, models, decisions, release, endpoint, serve, score, labels,
-    history, watch, retrain, incidents, runs, data, journal, report, config, alerts, emulate, gc,
+    log, history, watch, retrain, incidents, runs, data, journal, report, config, alerts, emulate, gc,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -58,6 +58,14 @@ def _tell(here: Session, **more: int) -> None:
                 f"{count(found.unknown, 'label')} for rows that were never served here" if found.unknown else None,
             ),
             ("repeated", f"{count(found.repeated, 'label')} that came again" if found.repeated else None),
+            (
+                "corrected",
+                f"{count(found.corrected, 'label')} of those, that say otherwise" if found.corrected else None,
+            ),
+            (
+                "impossible",
+                f"{count(found.impossible, 'label')} of no class of the model" if found.impossible else None,
+            ),
         ]
     )
     here.done("trilho watch", model=project.name, **more, **asdict(found))

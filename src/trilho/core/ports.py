@@ -3,11 +3,11 @@ that keep a stage from knowing a backend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from trilho.core.capabilities import Capabilities
 from trilho.core.journal import Head, Record
@@ -72,9 +72,22 @@ class Labelled:
     time: NDArray[np.float64]  # event time, seconds since 1970 UTC
     version: NDArray[np.int64]
     prediction: NDArray[np.float64]
-    value: NDArray[np.float64]
+    value: NDArray[Any]
+    """What came true: numbers; objects where some are texts or booleans."""
     row: NDArray[np.int64] | None = None
     """The rows' numbers, as they arrived; None where the log does not say."""
+    told: NDArray[Any] | None = None
+    """The classes that were predicted, as `value` has them; NaN or None for a model that names none."""
+
+
+class Gathering(Protocol):
+    """What adds rows up that it is shown some at a time."""
+
+    def add(self, rows: Columns) -> None:
+        """Take in some rows."""
+
+
+Gathered = TypeVar("Gathered", bound=Gathering)
 
 
 class PredictionLog(Protocol):
@@ -90,14 +103,32 @@ class PredictionLog(Protocol):
         """Give the rows with start <= event time < end: raw fields, and `_id`, `_time`, `_version`, `_prediction`,
         `_value` (NaN where no label has come), `_row` (numbered as they arrived)."""
 
+    def gather(
+        self,
+        start: datetime,
+        end: datetime,
+        begin: Callable[[], Gathered],
+        *,
+        after: int = 0,
+        fields: Collection[str] | None = None,
+    ) -> Gathered:
+        """Show the rows with start <= event time < end that arrived after a row to what adds them up, and give it.
+
+        They come some at a time, in no order, with the columns of `rows`; of the raw fields only those in `fields`.
+        `begin` may be called again, where what was being read was replaced.
+        """
+
     def newest(self) -> int:
         """Give the number of the row that arrived last; 0 without any."""
 
     def late(self, after: int, before: datetime) -> Columns:
         """Give the rows that arrived after a row, of an event time before a moment: as `rows`, without `_value`."""
 
-    def labelled(self, after: int) -> Labelled:
-        """Give the predictions that were labelled after a cursor (0 at first)."""
+    def labelled(self, after: int, most: int | None = None) -> Labelled:
+        """Give the predictions that were labelled after a cursor (0 at first), the first of them with `most`."""
+
+    def corrected(self, after: int) -> Labelled:
+        """Give the predictions that got another label than they had, after a cursor of its own (0 at first)."""
 
     def labels(self) -> LabelStatus:
         """Say how far labels have arrived."""

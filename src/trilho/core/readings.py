@@ -67,6 +67,8 @@ class LabelStatus:
     unknown: int  # labels whose prediction was never served here
     repeated: int  # labels that came again for the same prediction
     until: str | None  # every served row up to this event time is labelled
+    corrected: int = 0  # of those that came again, the ones that say otherwise
+    impossible: int = 0  # labels that are none of the model's classes
 
 
 @dataclass(frozen=True, kw_only=True)

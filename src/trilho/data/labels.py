@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import Any
 import orjson
 
 from trilho.config import FILE, Settings
+from trilho.core.files import write_whole
 from trilho.errors import ConfigError, DataError
-from trilho_runtime.prediction.log import LineLog
+from trilho_runtime.prediction.log import NAMED, VERSION, LineLog
 from trilho_runtime.prediction.mask import Mask, canonical_text
 
 LOADED = "labels.loaded"
@@ -33,11 +34,13 @@ class KeyLabel:
     """A true value and the fields that name its prediction."""
 
     key: dict[str, Any]
-    value: float
+    value: float | str | bool
 
     def line(self, moment: str) -> bytes:
         """Give the label as the router would log it."""
-        return orjson.dumps({"v": 1, "key": self.key, "y": self.value, "t": moment}, option=orjson.OPT_APPEND_NEWLINE)
+        version = VERSION if type(self.value) is float else NAMED
+        line = {"v": version, "key": self.key, "y": self.value, "t": moment}
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def join_columns(settings: Settings) -> list[str]:
@@ -59,16 +62,23 @@ def key_text(fields: object, on: Sequence[str]) -> str | None:
 
 
 def append_labels(
-    settings: Settings, folder: Path, log: Path, file: Path | None = None, *, mask: Mask = NO_MASK
+    settings: Settings,
+    folder: Path,
+    log: Path,
+    file: Path | None = None,
+    *,
+    mask: Mask = NO_MASK,
+    classes: Sequence[Any] = (),
 ) -> int:
     """Load a table's new labels into a model's log folder and give how many there were.
 
-    `mask` is the servers': a label finds its prediction by a key that is masked as the prediction's was.
+    `mask` is the servers': a label finds its prediction by a key that is masked as the prediction's was. `classes` are
+    the model's; where there are none a label is a number.
 
     The lines reach the disk before they are remembered as loaded: after a crash in between they are loaded again,
     which the log counts as repeated.
     """
-    fresh = new_labels(settings, folder, log, file, mask=mask)
+    fresh = new_labels(settings, folder, log, file, mask=mask, classes=classes)
     writer = LineLog(log / "labels", fsync=True)
     on = join_columns(settings)
     try:
@@ -87,7 +97,13 @@ def append_labels(
 
 
 def new_labels(
-    settings: Settings, folder: Path, log: Path, file: Path | None = None, *, mask: Mask = NO_MASK
+    settings: Settings,
+    folder: Path,
+    log: Path,
+    file: Path | None = None,
+    *,
+    mask: Mask = NO_MASK,
+    classes: Sequence[Any] = (),
 ) -> list[KeyLabel]:
     """Give the labels of a file, or of `[labels] source`, that were not loaded before; the first of a key counts."""
     on = join_columns(settings)
@@ -104,7 +120,9 @@ def new_labels(
         )
     seen = _remembered(log / LOADED)
     fresh = []
-    for label in _read(_files(settings, folder, file), on, settings.labels.value or settings.model.target, folder):
+    value = settings.labels.value or settings.model.target
+    words = _Words(value, settings.model.target, settings.labels.classes, tuple(classes))
+    for label in _read(_files(settings, folder, file), on, words, folder):
         key = dict(mask.apply(label.key))
         text = key_text(key, on)
         if text is not None and text not in seen:
@@ -140,24 +158,49 @@ def source_files(settings: Settings, folder: Path) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def _read(files: list[Path], on: list[str], value: str, folder: Path) -> Iterator[KeyLabel]:
+@dataclass(frozen=True)
+class _Words:
+    """How a table says what is true: in which column, and what its words stand for."""
+
+    column: str
+    target: str
+    known: Mapping[str, float]  # `[labels] classes`
+    classes: tuple[Any, ...]
+
+    def of(self, there: Collection[str]) -> _Words:
+        """Give what holds for a table of these columns: one that lacks the column may have the model's own target."""
+        if self.column in there or self.target not in there:
+            return self
+        return replace(self, column=self.target, known={})
+
+    def truth(self, value: Any, path: Path, row: int) -> float | str | bool:
+        """Give the class or number that a value stands for. Raises DataError where it stands for none."""
+        word = value.strip() if isinstance(value, str) else _text(_json_value(value))
+        if word in self.known:
+            value = self.known[word]
+        found = as_class(value, self.classes)
+        return _number(value, self.column, path, row, (*self.known, *self.classes)) if found is None else found
+
+
+def _read(files: list[Path], on: list[str], words: _Words, folder: Path) -> Iterator[KeyLabel]:
     import duckdb  # here: most commands read no table
 
     for path in files:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty", hint="a CSV with a header, or a Parquet file")
         try:
-            rows = _rows(path, on, value, folder)
+            here, rows = _rows(path, on, words, folder)
         except duckdb.Error as error:
             fact = f"{path}: not a readable label table: {str(error).splitlines()[0]}"
             raise DataError(fact, hint="a CSV with a header, or a Parquet file") from error
         for at, (*key, truth) in enumerate(rows):
             if truth is not None and all(part is not None for part in key):
-                yield KeyLabel(dict(zip(on, map(_json_value, key), strict=True)), _number(truth, value, path, at))
+                found = here.truth(truth, path, at)
+                yield KeyLabel(dict(zip(on, map(_json_value, key), strict=True)), found)
 
 
-def _rows(path: Path, on: list[str], value: str, folder: Path) -> list[tuple[Any, ...]]:
-    """Give a table's keys and values. A CSV's keys are the texts that it holds: a guess at their type costs zeros."""
+def _rows(path: Path, on: list[str], words: _Words, folder: Path) -> tuple[_Words, list[tuple[Any, ...]]]:
+    """Give how a table says it, its keys and values. A CSV's keys are its own texts: a guess costs zeros."""
     from trilho.data.tables import as_type, database, name, text
 
     parquet = path.suffix in (".parquet", ".pq")
@@ -165,17 +208,21 @@ def _rows(path: Path, on: list[str], value: str, folder: Path) -> list[tuple[Any
     with database() as connection:
         found = connection.execute(f"DESCRIBE FROM {reader})", [str(path)]).fetchall()  # the name is no pattern
         kinds = {row[0]: str(row[1]) for row in found}
+        words = words.of(kinds)
+        value = words.column
         for column in (*on, value):
             _check_column(column, list(kinds), path, folder)
         if not parquet:
             texts = {column: "VARCHAR" for column in on if column != value}
+            texts |= {value: "VARCHAR"} if words.known else {}  # "t" and "f" are words of somebody's
             kinds |= texts
             reader += f", types = {{{', '.join(f'{text(column)}: {text(kind)}' for column, kind in texts.items())}}}"
         chosen = [
             as_type(name(column), "TIMESTAMP") if kinds[column].startswith("TIMESTAMP") else name(column)
             for column in (*on, value)
         ]
-        return connection.execute(f"SELECT {', '.join(chosen)} FROM {reader})", [str(path)]).fetchall()  # noqa: S608
+        rows = connection.execute(f"SELECT {', '.join(chosen)} FROM {reader})", [str(path)]).fetchall()  # noqa: S608
+        return words, rows
 
 
 def _check_column(name: str, names: list[str], path: Path, folder: Path) -> None:
@@ -194,13 +241,38 @@ def _json_value(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _number(truth: Any, name: str, path: Path, row: int) -> float:
+def as_class(truth: Any, classes: Sequence[Any]) -> float | str | bool | None:
+    """Give the class that a table's value stands for: itself, or what is written the same; None for no class.
+
+    >>> as_class("yes", ("no", "yes")), as_class(7, ("7", "8")), as_class(True, (0, 1)), as_class("true", (False, True))
+    ('yes', '7', 1.0, True)
+    >>> as_class(2, (0, 1))
+    """
+    found = next((label for label in classes if type(label) is type(truth) and label == truth), None)
+    if found is None:
+        found = next((label for label in classes if not isinstance(label, str) and _is_same(label, truth)), None)
+    if found is None and isinstance(truth, str | int | float):
+        text = _text(truth)
+        found = next((label for label in classes if text in (str(label), _text(label))), None)
+    return found if found is None or isinstance(found, str | bool) else float(found)
+
+
+def _is_same(label: Any, truth: Any) -> bool:
+    return isinstance(truth, int | float | Decimal) and bool(label == truth)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else canonical_text(value)
+
+
+def _number(truth: Any, name: str, path: Path, row: int, classes: Sequence[Any] = ()) -> float:
     try:
         number = float(truth)
     except (TypeError, ValueError):
         number = float("nan")
     if number - number != 0:  # neither NaN nor infinite is a truth
-        raise DataError(f"{path}: row {row + 1}: {name} is {truth!r}; allowed: a finite number", hint="correct the row")
+        allowed = f"one of {', '.join(map(repr, classes))}" if classes else "a finite number"
+        raise DataError(f"{path}: row {row + 1}: {name} is {truth!r}; allowed: {allowed}", hint="correct the row")
     return number
 
 
@@ -209,6 +281,19 @@ def _remembered(path: Path) -> set[str]:
         return set(path.read_text(encoding="utf-8").split("\n"))
     except FileNotFoundError:
         return set()
+
+
+def forget_loaded(log: Path, on: Sequence[str], field: str, value: Any) -> int:
+    """Forget that labels of a key with a value were loaded, as nothing of that key is to be kept; give how many."""
+    path = log / LOADED
+    if field not in on or not path.exists():
+        return 0
+    place, sought = on.index(field), canonical_text(value)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line or json.loads(line)[place] != sought]
+    if len(kept) < len(lines):
+        write_whole(path, "".join(f"{line}\n" for line in kept))
+    return len(lines) - len(kept)
 
 
 def _remember(path: Path, keys: list[str]) -> None:

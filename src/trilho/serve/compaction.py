@@ -7,6 +7,7 @@ import time
 from trilho.errors import DataError
 from trilho.serve.intake import DAY_SECONDS, day_text
 from trilho.serve.partitions import Part, Partitions
+from trilho.serve.truth import label_columns
 
 SMALL_ROWS = 20_000
 MOST_ROWS = 200_000
@@ -137,8 +138,6 @@ def _split(partitions: Partitions, part: Part) -> None:
 def _export_labels(partitions: Partitions) -> None:
     if partitions.database.read("SELECT 1 FROM segments WHERE kind = 'truths' LIMIT 1"):
         return
-    import numpy as np
-
     with partitions.database.write() as connection:
         partitions.settle(connection)
         after, now = 0, time.time()
@@ -146,9 +145,6 @@ def _export_labels(partitions: Partitions) -> None:
             "SELECT row, value, seq FROM labels WHERE seq > ? ORDER BY seq LIMIT ?", (after, LABELS_AT_ONCE)
         ).fetchall():
             after = found[-1][2]
-            columns = {
-                "_row": np.array([row[0] for row in found], np.int64),
-                "_label": np.array([row[1] for row in found], np.float64),
-            }
+            columns = label_columns([(row, value) for row, value, _ in found])
             day = day_text(int(now // DAY_SECONDS))
             partitions.add(connection, "truths", day, columns, number=found[0][0], span=(now, now), served=now)

@@ -18,7 +18,7 @@ from typing import Any
 from trilho.core.database import Database
 from trilho_runtime.schema.signature import parse_time
 
-VERSION = 3
+VERSION = 4
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (
@@ -32,13 +32,15 @@ CREATE TABLE IF NOT EXISTS retired (folder TEXT PRIMARY KEY, link TEXT NOT NULL,
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS predictions (
   row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, key TEXT, time REAL NOT NULL, version INTEGER NOT NULL,
-  prediction REAL NOT NULL, labelled INTEGER NOT NULL DEFAULT 0);
+  prediction REAL NOT NULL, labelled INTEGER NOT NULL DEFAULT 0, told REAL);
 CREATE INDEX IF NOT EXISTS predictions_by_time ON predictions (time);
 CREATE INDEX IF NOT EXISTS predictions_by_key ON predictions (key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS predictions_without_label ON predictions (time) WHERE labelled = 0;
 CREATE TABLE IF NOT EXISTS truths (
   ref TEXT PRIMARY KEY, value REAL NOT NULL, met INTEGER NOT NULL, at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (seq INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE, value REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS corrections (seq INTEGER PRIMARY KEY, row INTEGER NOT NULL, value REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS corrections_by_row ON corrections (row);
 CREATE TABLE IF NOT EXISTS scored (
   place TEXT NOT NULL, date TEXT NOT NULL, identity TEXT NOT NULL, whole INTEGER NOT NULL,
   PRIMARY KEY (place, date)) WITHOUT ROWID;
@@ -50,6 +52,7 @@ ADDED = {
         "sealed REAL",
     ),
     "truths": ("at REAL",),
+    "predictions": ("told REAL",),
 }  # fmt: skip
 CACHE_KIB = 65536
 AT_ONCE = 500  # values in one IN (...)
@@ -70,7 +73,7 @@ def open_index(path: Path) -> Database:
 def _add_columns(path: Path) -> None:
     try:
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] != 1:
+            if not 0 < connection.execute("PRAGMA user_version").fetchone()[0] < VERSION:
                 return
             connection.execute("BEGIN IMMEDIATE")
             for table, columns in ADDED.items():
@@ -114,7 +117,7 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.counted: Counter[str] = Counter()
-        self.given: list[tuple[int, float]] = []
+        self.given: list[tuple[int, float | bytes]] = []
         """The labels (row, value) that found their prediction."""
         connection.execute(
             f"PRAGMA cache_size=-{CACHE_KIB}"
@@ -136,10 +139,13 @@ class Index:
         """Give the number of the next prediction's row."""
         return self.next_number("row", "SELECT max(row) FROM predictions")
 
-    def add_predictions(self, rows: Sequence[tuple[int, str, str | None, float, int, float]]) -> set[int] | None:
+    def add_predictions(
+        self, rows: Sequence[tuple[int, str, str | None, float, int, float]], told: Sequence[float | bytes | None] = ()
+    ) -> set[int] | None:
         """Index predictions (row, id, key, time, version, prediction), whose rows are numbered on from `next_row`.
 
-        Give the rows that were new; None where all were. An id that is known, as after a retried request, counts once.
+        `told` are the classes that were predicted, where they are named. Give the rows that were new; None where all
+        were. An id that is known, as after a retried request, counts once.
         """
         if not rows:
             return None
@@ -149,6 +155,8 @@ class Index:
             rows,
         )
         new = self.connection.total_changes - before
+        named = [(class_, row[0]) for class_, row in zip(told, rows, strict=False) if class_ is not None]
+        self.connection.executemany("UPDATE predictions SET told = ? WHERE row = ?", named)
         self.counted["served"] += new
         if new == len(rows):
             return None
@@ -171,29 +179,49 @@ class Index:
                 self.connection.execute("UPDATE truths SET met = 1 WHERE ref = ?", (ref,))
                 self.counted["unknown"] -= 1
 
-    def _truths(self, refs: list[str]) -> list[tuple[str, float, int]]:
+    def _truths(self, refs: list[str]) -> list[tuple[str, float | bytes, int]]:
         """Give the labels of some refs; those by id before those by key."""
-        found: list[tuple[str, float, int]] = []
+        found: list[tuple[str, float | bytes, int]] = []
         for start in range(0, len(refs), AT_ONCE):
             part = refs[start : start + AT_ONCE]
             marks = ",".join("?" * len(part))
             found += self.connection.execute(f"SELECT ref, value, met FROM truths WHERE ref IN ({marks})", part)  # noqa: S608
         return sorted(found)
 
-    def add_label(self, ref: str, query: str, name: str | None, value: float, at: float | None = None) -> None:
-        """Keep a label and give it to the predictions that `query` finds by `name`; the first label counts."""
+    def add_label(self, ref: str, query: str, name: str | None, value: float | bytes, at: float | None = None) -> None:
+        """Keep a label and give it to the predictions that `query` finds by `name`.
+
+        The first label counts; a later one that differs is kept beside it, for those who want the truth as it is known
+        now.
+        """
         rows = self.connection.execute(query, (name,)).fetchall()
         done = self.connection.execute("INSERT OR IGNORE INTO truths VALUES (?, ?, ?, ?)", (ref, value, bool(rows), at))
         if not done.rowcount:
             self.counted["repeated"] += 1
+            self._correct([row for (row,) in rows], value)
             return
         given = [self._label(row, value) for (row,) in rows]
         if not given:
             self.counted["unknown"] += 1
         elif not any(given):
             self.counted["repeated"] += 1
+            self._correct([row for (row,) in rows], value)
 
-    def _label(self, row: int, value: float) -> bool:
+    def _correct(self, rows: list[int], value: float | bytes) -> None:
+        """Keep a later label of rows where it is not what is known of them by now."""
+        query = (
+            "SELECT coalesce((SELECT value FROM corrections WHERE row = ?1 ORDER BY seq DESC LIMIT 1),"
+            " (SELECT value FROM labels WHERE row = ?1))"
+        )
+        differing = [row for row in rows if self.connection.execute(query, (row,)).fetchone()[0] != value]
+        if not differing:
+            return
+        first = self.next_number("correction", "SELECT max(seq) FROM corrections")
+        told = [(first + at, row, value) for at, row in enumerate(differing)]
+        self.connection.executemany("INSERT INTO corrections VALUES (?, ?, ?)", told)
+        self.counted["corrected"] += len(differing)
+
+    def _label(self, row: int, value: float | bytes) -> bool:
         done = self.connection.execute("UPDATE predictions SET labelled = 1 WHERE row = ? AND labelled = 0", (row,))
         if done.rowcount:
             if not self.given:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trilho.data.labels import key_text
 from trilho.serve.columns import META, PROBABILITY, to_column, to_columns
 from trilho.serve.index import Line, number_of, seconds_of, time_of
+from trilho.serve.truth import stored, truth_of
 
 DAY_SECONDS = 86400.0
 EPOCH = date(1970, 1, 1)
@@ -36,6 +37,13 @@ class Batch:
         if numbers is None:
             return self
         return self._picked([at for at, row in enumerate(self.rows) if row[0] in numbers])
+
+    def told(self) -> list[float | bytes | None]:
+        """Give the classes that were predicted, as the index holds them; none where no line names one."""
+        if not any("c" in line for line in self.lines):
+            return []
+        found = [truth_of(line.get("c")) for line in self.lines]
+        return [None if one is None else stored(one) for one in found]
 
     def by_day(self) -> Iterator[tuple[str, Batch]]:
         """Give the rows of each day of event time."""

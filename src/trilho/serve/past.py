@@ -36,7 +36,7 @@ from trilho_runtime.serving.online import SqlitePast, StoreError
 
 TIMES_KEPT = 4  # as many rows of an entity as a row's features look at are kept so often
 ROWS_AT_ONCE = 20_000
-CURSOR = "cursor"
+CURSOR, CORRECTED = "cursor", "corrected"
 Row = dict[str, Any]
 
 
@@ -73,7 +73,7 @@ class Past:
             return Extent(*store.extent())
 
     def feed(self, log: PredictionLog) -> int:
-        """Keep the served rows whose truth has come since the last time; give how many there were.
+        """Keep the served rows whose truth has come or was corrected since the last time; give how many there were.
 
         Raises DataError where the log hides a field: such a row cannot be anybody's past.
         """
@@ -85,14 +85,19 @@ class Past:
                 hint="trilho history load FILE brings past rows from a table",
             )
         with self._open() as store:
-            found = log.labelled(int(store.mark(CURSOR) or 0))
-            if found.row is None or not len(found.row):
+            known = log.labelled(int(store.mark(CURSOR) or 0))
+            corrected = log.corrected(int(store.mark(CORRECTED) or 0))
+            truth: dict[int, Any] = {}
+            for found in (known, corrected):  # a correction takes the place of what it corrects
+                rows = [] if found.row is None else found.row.tolist()
+                truth |= dict(zip(rows, found.value.tolist(), strict=True))
+            if not truth:
                 return 0
-            truth = dict(zip(found.row.tolist(), found.value.tolist(), strict=True))
             kept = 0
-            for rows in _served(log, found.time, truth, shape):
-                kept += self._put(store, shape, rows)
-            store.mark(CURSOR, str(found.cursor))
+            for past in _served(log, np.concatenate([known.time, corrected.time]), truth, shape):
+                kept += self._put(store, shape, past)
+            store.mark(CURSOR, str(known.cursor))
+            store.mark(CORRECTED, str(corrected.cursor))
             return kept
 
     def expire(self, before: datetime) -> int:

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from trilho.errors import TrilhoError
+from trilho.errors import TrilhoError, Unreachable
 from trilho.serve.columns import named, quoted, union
 from trilho.serve.index import Index
 from trilho.serve.intake import DAY_SECONDS
@@ -32,6 +32,7 @@ DELETIONS = {
     "SELECT 'key:' || key FROM predictions p WHERE row IN (SELECT row FROM temp.gone) AND key IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM predictions o WHERE o.key = p.key AND o.row NOT IN (SELECT row FROM temp.gone)))",
     "labels": "DELETE FROM labels WHERE row IN (SELECT row FROM temp.gone)",
+    "corrections": "DELETE FROM corrections WHERE row IN (SELECT row FROM temp.gone)",
     "rows": "DELETE FROM predictions WHERE row IN (SELECT row FROM temp.gone)",
 }
 
@@ -88,6 +89,7 @@ def _delete(index: Index, rows: Iterable[Sequence[int]]) -> Counter[str]:
         connection.executemany("INSERT OR IGNORE INTO temp.gone VALUES (?)", ((row,) for row in part))
     index.mark("row", index.next_row() - 1)
     index.mark("seq", index.next_number("seq", "SELECT max(seq) FROM labels") - 1)
+    index.mark("correction", index.next_number("correction", "SELECT max(seq) FROM corrections") - 1)
     counted = {name: connection.execute(query).rowcount for name, query in DELETIONS.items()}
     connection.execute("DELETE FROM temp.gone")
     return Counter({name: counted[name] for name in ("rows", "labels")})
@@ -110,6 +112,11 @@ def forget(partitions: Partitions, field: str, value: Any, on: Sequence[str], li
         partitions.purge(connection)
     _blank(partitions, lines())
     partitions.database.read("PRAGMA wal_checkpoint(TRUNCATE)")
+    if any(size and _has_text(path, size) for path, size in lines()):
+        fact = (
+            f"{partitions.folder}: another process reads the log, and lines that were sealed still stand in open files"
+        )
+        raise Unreachable(fact, hint="the rows are deleted; repeat it for the lines")
     return counted["segments"]
 
 

@@ -6,18 +6,17 @@ A pass takes a bounded number of bytes of all files together, so that memory doe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from trilho.data.labels import key_text
 from trilho.serve import compaction
-from trilho.serve.index import Index, Line, number_of, seconds_of
+from trilho.serve.index import Index, Line, seconds_of
 from trilho.serve.intake import DAY_SECONDS, Batch, Intake, day_text
 from trilho.serve.lines import Chunk, gone, read_chunk
 from trilho.serve.partitions import Partitions
-from trilho_runtime.prediction.log import is_label
+from trilho.serve.truth import label_columns, stored, truth_of
+from trilho_runtime.prediction.log import Classes, is_truth
 
 PREDICTIONS_AT_ONCE = 8 * 2**20
 LABELS_AT_ONCE = 2 * 2**20
@@ -28,8 +27,11 @@ BY_KEY = "SELECT row FROM predictions WHERE key = ?"
 class Sealer:
     """Moves the lines of one log's folder."""
 
-    def __init__(self, partitions: Partitions, time: str | None, on: Sequence[str], *, binary: bool) -> None:
-        self._partitions, self._on, self._binary = partitions, on, binary
+    def __init__(
+        self, partitions: Partitions, time: str | None, on: Sequence[str], classes: Callable[[], Classes | None]
+    ) -> None:
+        """`classes` are what a label may be: none where it is a number, None where nobody knows."""
+        self._partitions, self._on, self._classes = partitions, on, classes
         self._folder, self._database = partitions.folder, partitions.database
         self._intake = Intake(time, on)
         self._swept = False
@@ -134,7 +136,7 @@ class Sealer:
 
     def _take_predictions(self, index: Index, lines: list[Line]) -> None:
         batch = self._intake.read((line for line in lines if not line.get("s")), index.next_row(), index.counted)
-        batch = batch.chosen(index.add_predictions(batch.rows))
+        batch = batch.chosen(index.add_predictions(batch.rows, batch.told()))
         self._add("segments", index, batch)
         index.meet((row[0], row[1], row[2]) for row in batch.rows)
         first = index.next_number("shadow", "SELECT 0")
@@ -158,30 +160,29 @@ class Sealer:
             )
 
     def _take_labels(self, index: Index, lines: list[Line]) -> None:
+        classes = self._classes() if lines else None
         for line in lines:
-            value, id_, key = number_of(line.get("y")), line.get("id"), key_text(line.get("key"), self._on)
+            value, id_, key = truth_of(line.get("y")), line.get("id"), key_text(line.get("key"), self._on)
             at = seconds_of(line.get("t"))
             if value is None or not (isinstance(id_, str) or isinstance(line.get("key"), dict)):
                 index.counted["torn"] += 1
-            elif not is_label(value) or (self._binary and value not in (0.0, 1.0)):
+            elif not is_truth(value, classes):
                 index.counted["impossible"] += 1
             elif isinstance(id_, str):
-                index.add_label(f"id:{id_}", BY_ID, id_, value, at)
+                index.add_label(f"id:{id_}", BY_ID, id_, stored(value), at)
             elif key is not None:
-                index.add_label(f"key:{key}", BY_KEY, key, value, at)
+                index.add_label(f"key:{key}", BY_KEY, key, stored(value), at)
             else:
                 index.counted["unknown"] += 1
 
     def _keep_labels(self, index: Index) -> None:
         """Write the labels that found their prediction as a table, for those who read the files only."""
         if index.given:
-            row, value = (np.array(column) for column in zip(*index.given, strict=True))
             now = time.time()
-            columns = {"_row": row.astype(np.int64), "_label": value.astype(np.float64)}
-            day = day_text(int(now // DAY_SECONDS))
             self._partitions.add(
-                index.connection, "truths", day, columns, number=int(row[0]), span=(now, now), served=now
-            )
+                index.connection, "truths", day_text(int(now // DAY_SECONDS)), label_columns(index.given),
+                number=index.given[0][0], span=(now, now), served=now,
+            )  # fmt: skip
 
 
 def _size(path: Path) -> int:

@@ -7,26 +7,28 @@ in one transaction with the offsets. Nothing here is in the path of a request.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trilho.core.database import Database
-from trilho.core.ports import Columns, Labelled
+from trilho.core.ports import Columns, Gathered, Labelled
 from trilho.core.readings import LabelStatus
 from trilho.errors import DataError
 from trilho.serve import retention, views
 from trilho.serve.columns import OWN, Tables, named, quoted
+from trilho.serve.gathering import Wanted, show_all
 from trilho.serve.index import open_index
 from trilho.serve.intake import DAY_SECONDS, moment, no_rows
 from trilho.serve.partitions import Part, Partitions
 from trilho.serve.scored import ScoredDate, ScoredIntake
 from trilho.serve.sealing import Sealer
+from trilho.serve.truth import column, joined, label_columns
+from trilho_runtime.prediction.log import Classes
 from trilho_runtime.prediction.mask import Mask
 
 MOST_STRAY = 10
@@ -43,14 +45,21 @@ class LocalPredictionLog:
     A row's event time is its `time` field (ISO 8601, UTC where it names no zone), else the moment it was served.
     `key` names the field, or the fields, by which labels may come; a key that was served twice labels both.
     The first label of a prediction counts, later ones are counted as repeated. A label that cannot be true, as 7 where
-    labels are `binary`, is counted as impossible: one of them would fail every training.
+    labels are `binary` or none of the model's `classes`, is counted as impossible: one of them would fail every
+    training. Where there are no classes labels are numbers; where nobody knows, texts and booleans besides.
     """
 
     def __init__(
-        self, folder: Path, time: str | None = None, key: str | Sequence[str] | None = None, *, binary: bool = False
+        self,
+        folder: Path,
+        time: str | None = None,
+        key: str | Sequence[str] | None = None,
+        *,
+        binary: bool = False,
+        classes: Callable[[], Classes | None] | None = None,
     ) -> None:
         self.folder = folder
-        self._binary = binary
+        self._classes = classes or (lambda: (0, 1) if binary else None)
         self._time = time
         self._on = [key] if isinstance(key, str) else list(key or ())
         self._tables, self._lock = Tables(), threading.RLock()
@@ -65,7 +74,7 @@ class LocalPredictionLog:
 
     @cached_property
     def _sealer(self) -> Sealer:
-        return Sealer(self._partitions, self._time, self._on, binary=self._binary)
+        return Sealer(self._partitions, self._time, self._on, self._classes)
 
     def seal(self) -> int:
         """Move complete new lines of predictions and labels into the log; give how many were moved.
@@ -136,20 +145,45 @@ class LocalPredictionLog:
             )
         if columns is None:
             columns = no_rows()
-        return {**columns, "_value": _joined(columns["_row"], labels)}
+        return {**columns, "_value": joined(columns["_row"], labels)}
+
+    def gather(
+        self,
+        start: datetime,
+        end: datetime,
+        begin: Callable[[], Gathered],
+        *,
+        after: int = 0,
+        fields: Collection[str] | None = None,
+    ) -> Gathered:
+        """Show rows to what adds them up, some at a time and in no order: a window may hold more than memory does.
+
+        The columns are those of `rows`, of the raw fields only those in `fields`. Others may write between two of the
+        times; where files were replaced meanwhile it is begun anew.
+        """
+        wanted = Wanted((_seconds(start), _seconds(end)), after, fields).narrowed(self._database)
+        gathered = self._acting(
+            lambda parts: show_all(parts, wanted, self._partitions, begin(), self._lock),
+            WITHIN,
+            ("segments", *wanted.span),
+        )
+        return begin() if gathered is None else gathered
 
     def shadow_rows(self, start: datetime, end: datetime) -> Columns:
         """Give what challengers answered in the shadow, start <= event time < end, beside the champion's answer.
 
         The columns are those of `rows`; `_champion` and `_champion_version` are the prediction that the caller got of
-        the same id (NaN where it is not in the log), `_value` its label. Of an answer that came twice the first counts.
+        the same id (NaN where it is not in the log), `_value` its label; `_champion_class` and
+        `_champion_probabilities` are there where the champion names classes. Of an answer that came twice the first
+        counts.
         """
         span = _seconds(start), _seconds(end)
         with self._lock:
             columns = self._reading(
                 lambda files: self._tables.fetch(
                     "SELECT s.*, CAST(c._prediction AS DOUBLE) AS _champion,"  # noqa: S608
-                    f" CAST(c._version AS DOUBLE) AS _champion_version, coalesce(c._row, 0) AS _of FROM {files} s"
+                    " CAST(c._version AS DOUBLE) AS _champion_version, c.* EXCLUDE (_id, _row, _prediction, _version),"
+                    f" coalesce(c._row, 0) AS _of FROM {files} s"
                     f" LEFT JOIN {self._champion(span)} c ON c._id = s._id WHERE {_within(span, 's.')}"
                     " QUALIFY row_number() OVER (PARTITION BY s._id, s._version ORDER BY s._row) = 1"
                     " ORDER BY s._time, s._row"
@@ -166,13 +200,16 @@ class LocalPredictionLog:
             nothing = np.array([], np.float64)
             return {**no_rows(), "_champion": nothing, "_champion_version": nothing, "_value": nothing}
         of = columns["_of"]
-        return {**{k: v for k, v in columns.items() if k != "_of"}, "_value": _joined(of, labels)}
+        return {**{k: v for k, v in columns.items() if k != "_of"}, "_value": joined(of, labels)}
 
     def _champion(self, span: tuple[float, float]) -> str:
         parts = self._partitions.parts(WITHIN, ("segments", *span))
         if not parts:
             return "(SELECT '' AS _id, 0 AS _row, NULL AS _prediction, NULL AS _version WHERE false)"
-        return f"(SELECT _id, _row, _prediction, _version FROM {self._partitions.union(parts)})"  # noqa: S608
+        files = self._partitions.union(parts)
+        there = self._tables.fetch(f"SELECT * FROM {files} LIMIT 0")  # noqa: S608
+        named = "".join(f", {one} AS _champion{one}" for one in ("_class", "_probabilities") if one in there)
+        return f"(SELECT _id, _row, _prediction, _version{named} FROM {files})"  # noqa: S608
 
     def newest(self) -> int:
         """Give the number of the row that arrived last; 0 without any."""
@@ -197,13 +234,17 @@ class LocalPredictionLog:
         return columns if columns is not None else no_rows()
 
     def _reading(self, act: Callable[[str], T], where: str, values: tuple[Any, ...]) -> T | None:
-        """Act on listed files as one table; again when one was replaced since it was listed, or waits to be moved."""
+        """Act on listed files as one table."""
+        return self._acting(lambda parts: act(self._partitions.union(parts)), where, values)
+
+    def _acting(self, act: Callable[[Sequence[Part]], T], where: str, values: tuple[Any, ...]) -> T | None:
+        """Act on listed files; again when one was replaced since it was listed, or waits to be moved."""
         for attempt in range(5):
             parts = self._partitions.parts(where, values)
             if not parts:
                 return None
             try:
-                return act(self._partitions.union(parts))
+                return act(parts)
             except DataError as error:
                 there = all(self._partitions.path(part).exists() for part in parts)
                 blamed = self._blamed(parts) if there or attempt == 4 else None
@@ -224,23 +265,26 @@ class LocalPredictionLog:
         """Name the segments that are gone, or whose bytes are not those that were written; all of them are read."""
         return self._partitions.damaged(self._partitions.parts())
 
-    def labelled(self, after: int) -> Labelled:
-        """Give the predictions that were labelled after a cursor (0 at first), in order of arrival."""
+    def labelled(self, after: int, most: int | None = None) -> Labelled:
+        """Give the predictions that were labelled after a cursor (0 at first), in order of arrival; the first `most`
+        of them where that is given."""
         found = self._database.read(
-            "SELECT l.seq, p.time, p.version, p.prediction, l.value, p.row"
+            "SELECT l.seq, p.time, p.version, p.prediction, p.row, l.value, p.told"
             " FROM labels l JOIN predictions p ON p.row = l.row"
-            " WHERE l.seq > ? ORDER BY l.seq",
+            " WHERE l.seq > ? ORDER BY l.seq LIMIT ?",
+            (after, -1 if most is None else most),
+        )
+        return _labelled(found, after)
+
+    def corrected(self, after: int) -> Labelled:
+        """Give the predictions that got another label than they had, after a cursor of its own (0 at first), each as
+        often as that happened, with the new one."""
+        found = self._database.read(
+            "SELECT c.seq, p.time, p.version, p.prediction, p.row, c.value, p.told"
+            " FROM corrections c JOIN predictions p ON p.row = c.row WHERE c.seq > ? ORDER BY c.seq",
             (after,),
         )
-        table = np.array(found, dtype=np.float64).reshape(-1, 6)
-        return Labelled(
-            cursor=found[-1][0] if found else after,
-            time=table[:, 1],
-            version=table[:, 2].astype(np.int64),
-            prediction=table[:, 3],
-            value=table[:, 4],
-            row=table[:, 5].astype(np.int64),
-        )
+        return _labelled(found, after)
 
     def labels(self) -> LabelStatus:
         """Say how far labels have arrived."""
@@ -250,13 +294,20 @@ class LocalPredictionLog:
             labelled=counted.get("labelled", 0),
             unknown=counted.get("unknown", 0),
             repeated=counted.get("repeated", 0),
+            corrected=counted.get("corrected", 0),
+            impossible=counted.get("impossible", 0),
             until=self._complete_until(),
         )
 
     def counters(self) -> dict[str, int]:
-        """Give what was counted: served, labelled, unknown, repeated and impossible labels, duplicates (retried
-        requests), torn (lines), shadow (answers), expired and forgotten (rows)."""
+        """Give what was counted: served, labelled, unknown, repeated, corrected and impossible labels, duplicates
+        (retried requests), torn (lines), shadow (answers), expired and forgotten (rows)."""
         return dict(self._database.read("SELECT name, n FROM counters"))
+
+    def held(self) -> int:
+        """Give how many served rows there are."""
+        found = self._database.read("SELECT count(*) FROM predictions")
+        return int(found[0][0]) if found else 0
 
     def _complete_until(self) -> str | None:
         extent = self.extent()
@@ -285,8 +336,8 @@ class LocalPredictionLog:
             )
             if not labels:
                 return 0
-            table = np.array(labels, dtype=np.float64)
-            truth = {"row": table[:, 0].astype(np.int64), "value": table[:, 1]}
+            known = label_columns(labels)
+            truth = {"row": known["_row"], "value": known["_label"]}
             own = ", ".join(quoted(name) for name in (*sorted(OWN), "_truth"))
             chosen = f"SELECT COLUMNS(lambda one: one NOT IN ({own})), _truth AS {named(target)}"
             self._reading(
@@ -340,14 +391,18 @@ def _within(span: tuple[float, float], of: str = "") -> str:
     return f"{of}_time >= {span[0]!r} AND {of}_time < {span[1]!r}"
 
 
-def _joined(row: NDArray[Any], labels: list[tuple[int, float]]) -> NDArray[np.float64]:
-    value = np.full(len(row), np.nan)
-    if labels:
-        known = np.array(sorted(labels), dtype=np.float64)
-        at = np.minimum(np.searchsorted(known[:, 0], row), len(known) - 1)
-        hit = known[at, 0] == row
-        value[hit] = known[at[hit], 1]
-    return value
+def _labelled(found: list[tuple[Any, ...]], after: int) -> Labelled:
+    """Give labelled predictions, of (cursor, time, version, prediction, row, label, class that was predicted)."""
+    table = np.array([row[:5] for row in found], dtype=np.float64).reshape(-1, 5)
+    return Labelled(
+        cursor=found[-1][0] if found else after,
+        time=table[:, 1],
+        version=table[:, 2].astype(np.int64),
+        prediction=table[:, 3],
+        value=column([row[5] for row in found]),
+        row=table[:, 4].astype(np.int64),
+        told=column([row[6] for row in found]),
+    )
 
 
 def _seconds(moment: datetime) -> float:

@@ -39,8 +39,9 @@ class Outcome:
 
     A score is a float (the value, or the probability of class 1), or one float a class in the order of the model's
     classes. `logged` is False where the log could not be written, on a full disk say: the prediction is given anyway,
-    and nobody may count on finding it again. It is True, too, where no log is kept. `extra` is how many fields of the
-    rows the model does not know, None where that was not counted.
+    and nobody may count on finding it again. It is True, too, where no log is kept. `kept` is how many of the rows, the
+    first ones, are in the log all the same, where the disk filled up among them. `extra` is how many fields of the rows
+    the model does not know, None where that was not counted.
     """
 
     ids: list[str]
@@ -50,3 +51,4 @@ class Outcome:
     decision_version: str | None = None
     logged: bool = True
     extra: int | None = field(default=None, compare=False)
+    kept: int = 0

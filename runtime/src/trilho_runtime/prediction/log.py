@@ -11,14 +11,21 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 VERSION = 1  # of a label's line; a prediction's has one of its own (served.py)
+NAMED = 2  # the version of a line whose label is no number
 LIMIT = 64 * 2**20
 LARGEST_LABEL = 1e30  # far beyond any truth, and its square, summed, is still a number
+LONGEST_LABEL = 1000
+SHOWN = 20  # classes that an error names
+Classes = Sequence[Any]
+SHAPE = 'wanted {"labels": [{"id": "...", "value": 1.0}, ...]}'
+PARTS = "wanted an object with a value and either an id or a key"
 
 
 class LabelError(ValueError):
@@ -27,6 +34,14 @@ class LabelError(ValueError):
     def __init__(self, message: str, row: int | None = None) -> None:
         super().__init__(message)
         self.row = row
+
+
+class Torn(OSError):
+    """Lines could not be written to their end; the first `lines` of them are in the file."""
+
+    def __init__(self, number: int, message: str, lines: int) -> None:
+        super().__init__(number, message)
+        self.lines = lines
 
 
 class LineLog:
@@ -51,7 +66,8 @@ class LineLog:
     def write(self, lines: bytes) -> None:
         """Write whole lines. Raises OSError when they could not be kept, a full disk say; later lines may be.
 
-        What a failed write left is cut back to the last whole line, which a reader may have seen already.
+        What a failed write left is cut back to the last whole line, which a reader may have seen already: Torn says
+        how many lines that leaves.
         """
         if not lines:
             return
@@ -64,7 +80,8 @@ class LineLog:
                 raise
             if written < len(lines):
                 self._cut(file, self._size + lines.rfind(b"\n", 0, written) + 1)
-                raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes could be written: the disk is full")
+                fact = f"only {written} of {len(lines)} bytes could be written: the disk is full"
+                raise Torn(errno.ENOSPC, fact, lines.count(b"\n", 0, written))
             self._size += written
 
     def sync(self) -> None:
@@ -156,33 +173,45 @@ def now() -> str:
     return f"{known[1]}.{rest:03d}Z"
 
 
-def label_lines(payload: Any) -> tuple[bytes, int]:
+def label_lines(payload: Any, classes: Classes | None = None) -> tuple[bytes, int]:
     """Check posted labels and give their log lines and their number. Raises LabelError for the first wrong one.
 
-    >>> label_lines({"labels": [{"id": "r1.0", "value": "12"}]})
+    `classes` are the model's: a label is one of them, or any number where there are none. None is for whoever does not
+    know them; what no model can have meant is told apart where labels meet predictions.
+
+    >>> label_lines({"labels": [{"id": "r1.0", "value": "12"}]}, ())
     Traceback (most recent call last):
         ...
-    trilho_runtime.prediction.log.LabelError: label 0: value is '12'; wanted a finite number
+    trilho_runtime.prediction.log.LabelError: label 0: value is "12"; wanted a finite number
+    >>> label_lines({"labels": [{"id": "r1.0", "value": "maybe"}]}, ("no", "yes"))
+    Traceback (most recent call last):
+        ...
+    trilho_runtime.prediction.log.LabelError: label 0: value is "maybe"; wanted one of "no", "yes"
     """
     labels = payload.get("labels") if isinstance(payload, dict) else None
     if not isinstance(labels, list):
-        raise LabelError('wanted {"labels": [{"id": "...", "value": 1.0}, ...]}')
+        raise LabelError(SHAPE)
     moment = now()
-    return b"".join(_line(_label(label, row, moment)) for row, label in enumerate(labels)), len(labels)
+    return b"".join(_line(_label(label, row, moment, classes)) for row, label in enumerate(labels)), len(labels)
 
 
-def _label(label: Any, row: int, moment: str) -> dict[str, Any]:
-    if not isinstance(label, dict) or ("id" in label) == ("key" in label):
-        raise LabelError(f"label {row}: wanted an object with a value and either an id or a key", row)
-    value: Any = label.get("value")
-    if type(value) not in (int, float) or not is_label(value):
-        raise LabelError(f"label {row}: value is {_shown(value)}; wanted a finite number", row)
+def _label(label: Any, row: int, moment: str, classes: Classes | None) -> dict[str, Any]:
+    if not isinstance(label, dict):
+        raise LabelError(f"label {row}: it is {_shown(label)}; {PARTS}", row)
+    if "value" not in label or ("id" in label) == ("key" in label):
+        keys = ", ".join(map(_shown, sorted(label))) or "nothing"
+        raise LabelError(f"label {row}: it has {keys}; {PARTS}", row)
+    value = label["value"]
+    if not is_truth(value, classes):
+        raise LabelError(f"label {row}: value is {_shown(value)}; wanted {_wanted(classes)}", row)
     name = "id" if "id" in label else "key"
     if name == "id" and not (isinstance(label["id"], str) and 0 < len(label["id"]) <= 200):
         raise LabelError(f"label {row}: id is {_shown(label['id'])}; wanted the id of a prediction", row)
     if name == "key" and not _is_key(label["key"]):
         raise LabelError(f"label {row}: key is {_shown(label['key'])}; wanted an object of strings or integers", row)
-    return {"v": VERSION, name: label[name], "y": float(label["value"]), "t": moment}
+    number = type(value) in (int, float)
+    line = {"v": VERSION if number else NAMED, name: label[name], "y": float(value) if number else value}
+    return {**line, "t": moment}
 
 
 def is_label(value: float) -> bool:
@@ -194,12 +223,40 @@ def is_label(value: float) -> bool:
     return abs(value) <= LARGEST_LABEL
 
 
+def is_truth(value: Any, classes: Classes | None = None) -> bool:
+    """Say whether a value of JSON can be the truth for a model of such classes; true is not 1, and "1" neither.
+
+    >>> [is_truth(x, (0, 1)) for x in (1, 1.0, 7, True, "1", None)]
+    [True, True, False, False, False, False]
+    >>> [is_truth(x, ()) for x in (7, "yes", True)], [is_truth(x) for x in (7, "yes", True, "", [1])]
+    ([True, False, False], [True, True, True, False, False])
+    """
+    kind = type(value)
+    if kind in (int, float):
+        return is_label(value) and (not classes or any(type(c) in (int, float) and c == value for c in classes))
+    if kind not in (str, bool):
+        return False
+    if classes is None:
+        return kind is bool or 0 < len(value) <= LONGEST_LABEL
+    return any(type(c) is kind and c == value for c in classes)
+
+
+def _wanted(classes: Classes | None) -> str:
+    if not classes:
+        return "a finite number" if classes is not None else "a finite number, a text, true or false"
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    return f"one of {', '.join(map(_shown, classes[:SHOWN]))}{more}"
+
+
 def _is_key(key: Any) -> bool:
     return isinstance(key, dict) and bool(key) and all(type(v) in (str, int) for v in key.values())
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:  # an integer of more than 64 bits
+        text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

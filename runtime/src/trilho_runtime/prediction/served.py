@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from trilho_runtime.prediction.entries import Telling
-from trilho_runtime.prediction.log import LineLog, now
+from trilho_runtime.prediction.log import LineLog, Torn, now
 from trilho_runtime.prediction.mask import Mask
 from trilho_runtime.schema.signature import Signature
 from trilho_runtime.web.http import note
@@ -102,13 +102,13 @@ class ServedLog:
         """Say how the log stands: "written", or "shed" since the last lines could not be kept."""
         return "shed" if self.why else "written"
 
-    def write(self, lines: bytes, rows: int) -> bool:
-        """Keep lines, and say whether they are kept."""
+    def write(self, lines: bytes, rows: int) -> int:
+        """Keep the lines of rows, and say how many are kept: on a disk that fills up just then the first of them."""
         return self._kept(lambda: self._log.write(lines), rows)
 
     def sync(self, rows: int) -> bool:
         """Put what was written on the disk, and say whether it is there; `rows` wait to hear it."""
-        return self._kept(self._log.sync, rows)
+        return self._kept(self._log.sync, rows) == rows
 
     def close(self) -> None:
         """Close the file."""
@@ -118,17 +118,18 @@ class ServedLog:
         """Say how the log stands, for `GET /`."""
         return {"state": self.state, "shed": self.shed, **({"why": self.why} if self.why else {})}
 
-    def _kept(self, keep: Any, rows: int) -> bool:
+    def _kept(self, keep: Any, rows: int) -> int:
         try:
             keep()
         except OSError as error:
-            self.shed += rows
+            kept = error.lines if isinstance(error, Torn) else 0
+            self.shed += rows - kept
             self._say(f"{self._log.folder}: {error.strerror or error}")
-            return False
+            return kept
         if self.why:
             note(f"the log of predictions is written again; {self.shed} rows were not logged since the start")
             self.why, self._said = "", -SAID_SECONDS
-        return True
+        return rows
 
     def _say(self, why: str) -> None:
         self.why = why

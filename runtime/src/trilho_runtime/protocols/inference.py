@@ -2,12 +2,15 @@
 
 One input tensor a field of the signature, of shape [rows] or [rows, 1]; or one tensor [rows, fields] in the order of
 the signature, where one datatype carries them all. Inputs and outputs may be binary (`binary_tensor_data`).
+
+The past rows that a model with a history may be told have no shape of a tensor, one entity having more of them than
+another. They go in the request's parameters, whose values the protocol has as texts: "past" is the JSON of a list.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,13 +21,24 @@ from trilho_runtime.protocols.inferred import HEADER_LENGTH, Wanted, described, 
 from trilho_runtime.protocols.plane import MAX_ROWS, Model, Plane, check_size, told_headers
 from trilho_runtime.protocols.tensors import Binary, Tensor, read_tensor, wrong
 from trilho_runtime.schema.signature import Field
-from trilho_runtime.web.http import ALL, Answer, Handler, HttpError, Request, identity_of, is_shadow, parse_json
+from trilho_runtime.web.http import (
+    ALL,
+    READING,
+    Answer,
+    Handler,
+    HttpError,
+    Request,
+    identity_of,
+    is_shadow,
+    parse_json,
+)
 
 MODELS = "/v2/models/"
 VERTEX_TYPE = "application/vnd.vertex-ai-triton.binary+json"  # Vertex AI keeps no other header of a raw prediction
 DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES", "timestamp": "BYTES"}
 OF_NUMPY = {"float16": "FP16", "float32": "FP32", "float64": "FP64"}
 PLATFORM = "trilho_package"
+PAST = 'of a request, optional: rows of before with their targets, as JSON text: "[{\\"field\\": value, ...}, ...]"'
 
 
 class Inference:
@@ -62,9 +76,10 @@ class Inference:
         """Give a model's metadata, say whether it is ready, or answer an inference request."""
         model, scope = self._plane.ready(), request.scope
         verb = self._verb(scope.path, model)
-        allowed = "POST" if verb == "infer" else "GET"
-        if scope.method != allowed:
-            raise HttpError(405, f"{scope.path[:200]} takes {allowed}", headers=[("allow", allowed)])
+        allowed = ("POST",) if verb == "infer" else READING
+        if scope.method not in allowed:
+            named = ", ".join(allowed)
+            raise HttpError(405, f"{scope.path[:200]} takes {named}", headers=[("allow", named)])
         if verb == "infer":
             return await self._post(request)
         if verb == "ready":
@@ -84,7 +99,7 @@ class Inference:
         rows = rows_of(inputs, model.predictor.signature.fields)
         wanted = Wanted(payload, telling, self._plane.decides)
         check_size(rows, model.names, self._max_rows)
-        job = Job(identity_of(request.scope), rows, shadow=is_shadow(request.scope))
+        job = Job(identity_of(request.scope), rows, past_of(payload), shadow=is_shadow(request.scope))
         try:
             outcome = await self._plane.answer(job)
         except HttpError as error:
@@ -126,6 +141,7 @@ class Inference:
                 {"name": name, "datatype": datatype, "shape": [-1, width] if width else [-1]}
                 for name, datatype, width in described(telling, self._plane.decides)
             ],
+            **({"parameters": {"past": PAST}} if model.predictor.history is not None else {}),
         }
 
 
@@ -183,6 +199,24 @@ def _inputs(payload: Any, binary: bytes, most: int) -> list[Tensor]:
     if len({tensor.name for tensor in inputs}) < len(inputs):
         raise wrong("two inputs have the same name", "inputs")
     return inputs
+
+
+def past_of(payload: Mapping[str, Any]) -> list[Any]:
+    """Give the past rows that a request's parameters tell: the JSON text of a list, or the list. Raises HttpError 400.
+
+    >>> past_of({"parameters": {"past": '[{"shop": "a", "sales": 7}]'}}), past_of({})
+    ([{'shop': 'a', 'sales': 7}], [])
+    """
+    told = (payload.get("parameters") or {}).get("past")
+    try:
+        past = parse_json(told.encode("utf-8", "surrogatepass")) if isinstance(told, str) else told
+    except HttpError as error:
+        raise wrong(f"parameters.past: {error}".replace("the body", "it"), "past") from None
+    if past is None:
+        return []
+    if not isinstance(past, list):
+        raise wrong('wanted "parameters": {"past": "[{field: value, ...}, ...]"}, the JSON text of a list', "past")
+    return past
 
 
 def rows_of(inputs: Sequence[Tensor], fields: Sequence[Field]) -> list[dict[str, Any]]:

@@ -7,11 +7,12 @@ predictions, and counted there. The router and a server that stands alone share 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from trilho_runtime.prediction.log import LabelError, LineLog, label_lines
+from trilho_runtime.prediction.log import Classes, LabelError, LineLog, Torn, label_lines
 from trilho_runtime.web.http import Answer, Handler, HttpError, Request, parse_json
 
 LISTED = 20  # refused labels that are told one by one
@@ -19,7 +20,11 @@ MAX_LABELS = 100_000
 
 
 class Labelling:
-    """Answers /labels; `counted` hears how many labels were kept, `failed` that some could not be."""
+    """Answers /labels; `counted` hears how many labels were kept, `failed` that some could not be.
+
+    `classes` gives those of the model that answers, none for one of numbers, None where they are not known; it may
+    raise HttpError 503 while there is no model yet.
+    """
 
     def __init__(
         self,
@@ -27,8 +32,10 @@ class Labelling:
         *,
         counted: Callable[[int], None] = lambda number: None,
         failed: Callable[[], None] = lambda: None,
+        classes: Callable[[], Classes | None] = lambda: None,
     ) -> None:
         self._log = log
+        self._classes = classes
         self._counted = counted
         self._failed = failed
 
@@ -56,32 +63,72 @@ class Labelling:
             _make_keys_whole(payload["labels"])
             if payload.get("partial") is True:
                 return self._take_right_ones(payload["labels"])
-        try:
-            lines, number = label_lines(payload)
-        except LabelError as error:
-            raise HttpError(422, str(error), field="labels", row=error.row) from None
-        self._write(lines, number)
-        return Answer(200, {"accepted": number, "repeated": repeated(payload["labels"]), "refused": 0})
+        found = self._checked(payload)
+        if found.refused:
+            raise _refusal(found)
+        self._write(found)
+        return Answer(200, found.told())
 
     def _take_right_ones(self, labels: list[Any]) -> Answer:
-        lines, right, refused = [], [], []
-        for row, label in enumerate(labels):
-            try:
-                lines.append(label_lines({"labels": [label]})[0])
-                right.append(label)
-            except LabelError as error:
-                refused.append({"row": row, "error": str(error).removeprefix("label 0: ")})
-        self._write(b"".join(lines), len(right))
-        told = {"accepted": len(right), "repeated": repeated(right), "refused": len(refused)}
-        return Answer(200, {**told, "errors": refused[:LISTED]} if refused else told)
+        found = self._checked({"labels": labels})
+        self._write(found)
+        told: dict[str, Any] = found.told()
+        return Answer(200, {**told, "errors": found.refused[:LISTED]} if found.refused else told)
 
-    def _write(self, lines: bytes, number: int) -> None:
+    def _checked(self, payload: Any) -> Found:
+        """Check labels one by one. Raises HttpError 422 for what holds none."""
+        classes = self._classes()
         try:
-            self._log.append(lines)
+            return Found([label_lines(payload, classes)[0]], payload["labels"])
+        except LabelError as error:
+            if error.row is None:
+                raise HttpError(422, str(error), field="labels") from None
+        found = Found()
+        for row, label in enumerate(payload["labels"]):
+            try:
+                found.lines.append(label_lines({"labels": [label]}, classes)[0])
+                found.right.append(label)
+            except LabelError as error:
+                found.refused.append({"row": row, "error": str(error).removeprefix("label 0: ")})
+        return found
+
+    def _write(self, found: Found) -> None:
+        try:
+            self._log.append(b"".join(found.lines))
         except OSError as error:
             self._failed()
-            raise HttpError(507, f"the labels could not be kept: {error.strerror or error}") from None
-        self._counted(number)
+            kept = error.lines if isinstance(error, Torn) else 0
+            if kept:
+                self._counted(kept)
+            some = f"; of {len(found.right)} the first {kept} are" if kept else ""
+            raise HttpError(507, f"the labels could not be kept: {error.strerror or error}{some}") from None
+        self._counted(len(found.right))
+
+
+@dataclass
+class Found:
+    """What a request's labels are: lines of the right ones, and what is wrong with the others."""
+
+    lines: list[bytes] = field(default_factory=list)
+    right: list[Any] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+
+    def told(self) -> dict[str, int]:
+        """Give the counts that the caller is told."""
+        return {"accepted": len(self.right), "repeated": repeated(self.right), "refused": len(self.refused)}
+
+
+def _refusal(found: Found) -> HttpError:
+    """Say that nothing was kept, for which labels, and how the others are."""
+    first = found.refused[0]
+    rest = f", and {len(found.refused) - 1} more are wrong" if len(found.refused) > 1 else ""
+    fact = f"label {first['row']}: {first['error']}{rest}; no label of this request was kept"
+    if found.right:
+        fact += f', {{"partial": true}} beside "labels" keeps the {len(found.right)} right ones'
+    error = HttpError(422, fact, field="labels", row=first["row"])
+    error.answer.payload["accepted"], error.answer.payload["refused"] = 0, len(found.refused)
+    error.answer.payload["errors"] = found.refused[:LISTED]
+    return error
 
 
 def _make_keys_whole(labels: list[Any]) -> None:

@@ -10,7 +10,7 @@ import orjson
 from trilho_runtime.prediction.entries import Telling
 from trilho_runtime.protocols.operations import Route, Served, operations_of
 from trilho_runtime.protocols.plane import Model, Plane
-from trilho_runtime.protocols.schemas import ERROR, LABEL, entry_schema, example_row, instance_schema, row_schema
+from trilho_runtime.protocols.schemas import ERROR, entry_schema, example_row, instance_schema, label_schema, row_schema
 from trilho_runtime.web.http import Answer, Handler, Request
 
 __all__ = ["OPENAPI", "OpenApi", "Served", "document_of"]
@@ -62,7 +62,7 @@ def document_of(model: Model, version: int, decides: bool, served: Served) -> di
         "Row": row_schema(signature, served.hidden, closed=served.refuse_extra),
         "Instance": instance_schema(signature, served.hidden),
         "Prediction": entry_schema(telling),
-        "Label": LABEL,
+        "Label": label_schema(telling),
         "Error": ERROR,
     }
     paths: dict[str, dict[str, Any]] = {}

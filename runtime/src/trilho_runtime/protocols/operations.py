@@ -54,7 +54,7 @@ def operations_of(
         if path.startswith("/v2"):
             continue
         if method == "POST" and path == "/labels":
-            found[method, path] = _labels()
+            found[method, path] = _labels(telling)
         elif method == "POST":
             found[method, path] = predict
         else:
@@ -96,7 +96,7 @@ def _predict(model: Model, row: Mapping[str, Any], served: Served) -> dict[str, 
     return _operation("Predict rows", answer, WRITING, body, {"instances": [row]})
 
 
-def _labels() -> dict[str, Any]:
+def _labels(telling: Telling) -> dict[str, Any]:
     counts = ("accepted", "repeated", "refused")
     whole = {"labels": {"type": "array", "items": {"$ref": "#/components/schemas/Label"}}, "partial": {"const": False}}
     partial = {
@@ -114,7 +114,8 @@ def _labels() -> dict[str, Any]:
         "required": list(counts),
         "properties": {name: {"type": "integer", "minimum": 0} for name in counts},
     }
-    example = {"labels": [{"id": "0123456789abcdef01234567.0", "value": 1.0}]}
+    value = telling.classes[-1] if telling.classes else 1.0
+    example = {"labels": [{"id": "0123456789abcdef01234567.0", "value": value}]}
     return _operation("Tell what turned out to be true", answer, (*WRITING, 507), body, example)
 
 

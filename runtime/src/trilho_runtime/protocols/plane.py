@@ -64,11 +64,12 @@ def check_size(rows: list[Any], names: frozenset[str], most: int) -> None:
 
 
 def told_headers(outcome: Outcome, rows: Sequence[Mapping[str, Any]], names: frozenset[str]) -> list[tuple[str, str]]:
-    """Give the headers that say how many rows were answered, with how many unknown fields, and if nothing was logged.
+    """Give the headers that say how many rows were answered, with how many unknown fields, and how many of them are in
+    the log where not all are.
 
     >>> told_headers(Outcome(["a.0"], [1.0], 1), [{"x": 1, "new": 2}], frozenset({"x"}))
     [('x-trilho-rows', '1'), ('x-trilho-extra-fields', '1')]
     """
     extra = outcome.extra if outcome.extra is not None else sum(len(row.keys() - names) for row in rows)
     headers = [("x-trilho-rows", str(len(rows))), ("x-trilho-extra-fields", str(extra))]
-    return headers if outcome.logged else [*headers, ("x-trilho-logged", "0")]
+    return headers if outcome.logged else [*headers, ("x-trilho-logged", str(outcome.kept))]

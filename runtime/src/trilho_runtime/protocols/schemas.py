@@ -24,36 +24,12 @@ ERROR: Schema = {
         "row": {"type": "integer", "minimum": 0, "description": "Its row, counted from 0."},
     },
 }
-LABEL_VALUE: Schema = {"type": "number", "minimum": -LARGEST_LABEL, "maximum": LARGEST_LABEL}
-LABEL: Schema = {
-    "oneOf": [
-        {
-            "type": "object",
-            "required": ["id", "value"],
-            "properties": {
-                "id": {"type": "string", "minLength": 1, "maxLength": 200},
-                "key": False,
-                "value": LABEL_VALUE,
-            },
-        },
-        {
-            "type": "object",
-            "required": ["key", "value"],
-            "properties": {
-                "key": {
-                    "type": "object",
-                    "minProperties": 1,
-                    "additionalProperties": {
-                        "type": ["string", "integer"],
-                        "minimum": -(2**63),
-                        "maximum": 2**64 - 1,
-                    },
-                },
-                "id": False,
-                "value": LABEL_VALUE,
-            },
-        },
-    ],
+LABEL_NUMBER: Schema = {"type": "number", "minimum": -LARGEST_LABEL, "maximum": LARGEST_LABEL}
+LABEL_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+LABEL_KEY: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"type": ["string", "integer"], "minimum": -(2**63), "maximum": 2**64 - 1},
 }
 EXAMPLES: Mapping[str, Any] = {
     "number": 1.5,
@@ -114,6 +90,18 @@ def instance_schema(signature: Sequence[Mapping[str, Any]], hidden: Collection[s
     array = {"type": "array", "prefixItems": values, "minItems": size, "maxItems": size}
     ways: list[Schema] = [{"$ref": "#/components/schemas/Row"}, array]
     return {"anyOf": ways + values if size == 1 else ways}
+
+
+def label_schema(telling: Telling) -> Schema:
+    """Give the schema of a label: a prediction's id or key, and one of the model's classes, or a number."""
+    value: Schema = {"enum": list(telling.classes)} if telling.classes else LABEL_NUMBER
+    by = {"id": {"id": LABEL_ID, "key": False}, "key": {"key": LABEL_KEY, "id": False}}
+    return {
+        "oneOf": [
+            {"type": "object", "required": [name, "value"], "properties": {**named, "value": value}}
+            for name, named in by.items()
+        ]
+    }
 
 
 def entry_schema(telling: Telling) -> Schema:

@@ -5,6 +5,7 @@ Binary data is little-endian, row by row, without padding; a text is its length 
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import orjson
 
+from trilho_runtime.schema.rows import shown
 from trilho_runtime.web.http import HttpError
 
 NUMPY = {
@@ -97,7 +98,7 @@ def read_tensor(told: Any, binary: Binary, most: int) -> Tensor:
         data = binary.take(parameters["binary_data_size"], name)
         return Tensor(name, datatype, shape, _decode(name, datatype, prod(shape), data))
     values = _flat(name, told.get("data"), shape)
-    _check_values(name, datatype, values)
+    _check_values(name, datatype, values, shape[1] if len(shape) == 2 else 1)
     return Tensor(name, datatype, shape, _without_nan(values) if datatype.startswith("FP") else values)
 
 
@@ -153,19 +154,27 @@ def _flat(name: str, data: Any, shape: tuple[int, ...]) -> list[Any]:
     return list(data)
 
 
-def _check_values(name: str, datatype: str, values: list[Any]) -> None:
+def _check_values(name: str, datatype: str, values: list[Any], width: int) -> None:
     kinds = set(map(type, values)) - {type(None)}
     allowed = (
         {bool} if datatype == "BOOL" else {str} if datatype == "BYTES" else {int, float} if "FP" in datatype else {int}
     )
     if not kinds <= allowed:
-        value = next(value for value in values if value is not None and type(value) not in allowed)
-        raise wrong(f"input {name}: {_short(value)} is not of datatype {datatype}", name)
+        place = next(at for at, value in enumerate(values) if value is not None and type(value) not in allowed)
+        raise _beyond(name, datatype, values[place], place // width)
     if "INT" in datatype and kinds:
         whole = [value for value in values if value is not None]
         limits = np.iinfo(NUMPY[datatype])
         if not limits.min <= min(whole) <= max(whole) <= limits.max:
-            raise wrong(f"input {name}: a value is outside of {datatype}, {limits.min} to {limits.max}", name)
+            place = next(at for at, v in enumerate(values) if v is not None and not limits.min <= v <= limits.max)
+            raise _beyond(name, datatype, values[place], place // width)
+
+
+def _beyond(name: str, datatype: str, value: Any, row: int) -> HttpError:
+    """Give the refusal of a value that a datatype cannot carry."""
+    limits = np.iinfo(NUMPY[datatype]) if "INT" in datatype else None
+    said = f", {limits.min} to {limits.max}" if limits is not None else ""
+    return HttpError(400, f"row {row}: input {name} is {shown(value)}; wanted {datatype}{said}", field=name, row=row)
 
 
 def write_tensor(name: str, datatype: str, values: Sequence[Any], width: int = 0) -> dict[str, Any]:
@@ -194,5 +203,5 @@ def write_binary(tensor: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def _short(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    text = json.dumps(value, ensure_ascii=False)  # orjson writes no integer beyond 64 bits
     return text if len(text) <= 60 else text[:57] + "..."

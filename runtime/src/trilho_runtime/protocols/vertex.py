@@ -9,6 +9,7 @@ shared public endpoint takes requests and answers of 1.5 MB; a dedicated one tak
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, get_args
@@ -32,6 +33,8 @@ from trilho_runtime.web.http import (
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  the contract's: a container's port is reached from outside of it
 WANTED = 'wanted {"instances": [{field: value, ...}, ...]}'
+ROUTE = re.compile(r"/[A-Za-z0-9._~!$&'()+,;=:@%/-]{0,2000}")
+TAKEN = ("/labels",)
 NO_PARAMETERS: Mapping[str, Any] = {}
 
 
@@ -60,12 +63,14 @@ class Platform:
         if not (environment.get("AIP_HTTP_PORT") or environment.get("AIP_MODE")):
             return None
         port = environment.get("AIP_HTTP_PORT") or "8080"
-        if not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) <= 65535):
             raise ValueError(f"AIP_HTTP_PORT is {port[:60]!r}; allowed: a port, 0 to 65535")
         for name in ("AIP_HEALTH_ROUTE", "AIP_PREDICT_ROUTE"):
             route = environment.get(name, "")
-            if route and not route.startswith("/"):
-                raise ValueError(f"{name} is {route[:60]!r}; allowed: a path that begins with /")
+            if route and not ROUTE.fullmatch(route):
+                raise ValueError(f"{name} is {route[:60]!r}; allowed: a path that begins with /, as it stands in a URL")
+        if environment.get("AIP_PREDICT_ROUTE") in TAKEN:
+            raise ValueError(f"AIP_PREDICT_ROUTE is {environment['AIP_PREDICT_ROUTE']}, where labels are taken")
         told = (environment.get(f"AIP_{name}", "") for name in _TOLD)
         return cls(int(port), *told)
 

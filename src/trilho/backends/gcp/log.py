@@ -7,7 +7,7 @@ while, and the numbers of the requests that were brought since are remembered: n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from trilho.backends.gcp.cloud import Cloud, needed_extra
 from trilho.core.database import Database
-from trilho.core.ports import Columns, Labelled, PredictionLog
+from trilho.core.ports import Columns, Gathered, Labelled, PredictionLog
 from trilho.core.readings import LabelStatus
 from trilho.errors import ConfigError
 
@@ -145,6 +145,18 @@ class GcpPredictionLog:
         """Give the rows with start <= event time < end, as a log of this machine does."""
         return self.near.rows(start, end)
 
+    def gather(
+        self,
+        start: datetime,
+        end: datetime,
+        begin: Callable[[], Gathered],
+        *,
+        after: int = 0,
+        fields: Collection[str] | None = None,
+    ) -> Gathered:
+        """Show rows to what adds them up, some at a time, as a log of this machine does."""
+        return self.near.gather(start, end, begin, after=after, fields=fields)
+
     def newest(self) -> int:
         """Give the number of the row that arrived last; 0 without any."""
         return self.near.newest()
@@ -153,9 +165,13 @@ class GcpPredictionLog:
         """Give the rows that arrived after a row, of an event time before a moment."""
         return self.near.late(after, before)
 
-    def labelled(self, after: int) -> Labelled:
+    def labelled(self, after: int, most: int | None = None) -> Labelled:
         """Give the predictions that were labelled after a cursor (0 at first)."""
-        return self.near.labelled(after)
+        return self.near.labelled(after, most)
+
+    def corrected(self, after: int) -> Labelled:
+        """Give the predictions that got another label than they had, after a cursor of its own."""
+        return self.near.corrected(after)
 
     def labels(self) -> LabelStatus:
         """Say how far labels have arrived."""
