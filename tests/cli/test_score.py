@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 from tests.cli.conftest import Made, Verb
 from tests.serve import test_batch as batches
 
+from trilho.cli.score import _sentence
 from trilho.core import records as r
 from trilho.project import Project
 from trilho.release import rollout
+from trilho.scoring.rollbacks import Origin, commands_for, remember, tables
+from trilho.serve.batch.run import Outcome
 
 tiny = batches.tiny
 TOML = """
@@ -91,7 +95,10 @@ def test_a_date_is_scored_watched_and_rolled_back(project: Made, trilho: Verb) -
     assert back.code == 0, back.err
     where = project.folder / "scores"
     assert f"{where}: 1 dates are served from version 1 again, instead of version 2." in back.out
-    assert f"nobody but version 2 scored 2024-03-02. To score them: trilho score --from TABLE --to {where}" in back.out
+    printed = f"trilho score --from more.parquet --to {where} --at 2024-03-02"
+    assert f"nobody but version 2 scored 2024-03-02. To score them: {printed}\n" in back.out
+    assert trilho(*shlex.split(printed)[1:]).code == 0
+    assert {version for version, _ in served().values()} == {1}
     found = served()
     assert {id_: found[id_] for id_ in list(expected(40, 1, 2.0))[5:]} == dict(list(expected(40, 1, 2.0).items())[5:])
 
@@ -209,3 +216,64 @@ def test_a_column_of_dates_has_no_zone(project: Made, trilho: Verb) -> None:
         )
     assert trilho("score", "--from", "in.parquet", "--to", "scores", "--at", "2024-03-01").code == 0
     assert len(served()) == 5
+
+
+def test_a_backfill_says_which_dates_have_no_rows_and_goes_on(project: Made, trilho: Verb) -> None:
+    days = NOON.replace("to_minutes(i % 60)", "to_days(CAST(i % 2 * 2 AS INT))")  # the first and the third of March
+    batches.rows(Path("in.parquet"), 10, days)
+    command = ("score", "--from", "in.parquet", "--to", "scores", "--since", "2024-03-01", "--until")
+    found = trilho(*command, "2024-03-04")
+    assert found.code == 0, found.err
+    assert "2024-03-02: nothing to score, the table has no rows of 2024-03-02" in found.out
+    assert "4 dates, 10 rows: 2 scored, 2 without rows." in found.out
+    assert len(served()) == 10
+    nothing = trilho("score", "--from", "in.parquet", "--to", "none", "--since", "2025-01-01", "--until", "2025-01-03")
+    assert (nothing.code, nothing.err.count("\n")) == (1, 2)
+    assert "none of the 3 dates from 2025-01-01 to 2025-01-03 has rows" in nothing.err
+    missing = trilho("score", "--from", "absent.parquet", "--to", "absent", "--at", "2024-03-01")
+    assert (missing.code, Path("absent").exists()) == (1, False)
+
+
+def test_an_error_in_a_backfill_names_its_date(project: Made, trilho: Verb) -> None:
+    days = NOON.replace("to_minutes(i % 60)", "to_days(i)").replace(
+        "i / 8.0", "CASE WHEN i = 1 THEN NULL ELSE i / 8.0 END"
+    )
+    batches.rows(Path("in.parquet"), 3, days)
+    found = trilho("score", "--from", "in.parquet", "--to", "scores", "--since", "2024-03-01", "--until", "2024-03-03")
+    assert (found.code, found.err.count("\n")) == (1, 2)
+    assert found.err.startswith("2024-03-02: row 0: x is null; wanted a number")
+    assert len(served()) == 1
+
+
+def test_dates_are_scored_again_from_where_each_came(project: Made) -> None:
+    opened = Project.open(project.folder)
+    (project.folder / "s").mkdir()
+    to, origins = str(project.folder / "s"), [Origin("d/{date}/*.parquet"), Origin("a b.csv", whole=True, warn=True)]
+    for day, origin in (("01", 0), ("02", 0), ("04", 0), ("05", 1)):
+        remember(opened, to, "prod", origins[origin], f"2024-03-{day}")
+    found = commands_for(opened, to, [f"2024-03-{day}" for day in ("01", "02", "04", "05")])
+    assert found == [
+        f"trilho score --from 'd/{{date}}/*.parquet' --to {to} --since 2024-03-01 --until 2024-03-02 --env prod",
+        f"trilho score --from 'd/{{date}}/*.parquet' --to {to} --at 2024-03-04 --env prod",
+        f"trilho score --from 'a b.csv' --to {to} --at 2024-03-05 --whole --no-contract --env prod",
+    ]
+    many = commands_for(opened, to, [f"2024-03-{day:02d}" for day in range(1, 21, 2)])
+    assert (len(many), many[-1]) == (4, "and so on, 7 more")
+    assert tables(opened) == {to: "prod"}
+
+
+def test_a_shadow_is_said_in_the_summary() -> None:
+    outcome = Outcome("2024-03-01", 50, unchanged=[1, 2], shares={1: 100})
+    assert _sentence(outcome) == "2024-03-01: 50 rows, unchanged; version 2 is not served."
+
+
+def test_a_canary_is_said_in_the_summary(project: Made, trilho: Verb) -> None:
+    batches.rows(Path("in.parquet"), 50, NOON)
+    state = Project.open(project.folder).state()
+    started = rollout.start(state, 2, Project.open(project.folder).settings.serve, "")
+    project.journal.append(*started)
+    command = ("score", "--from", "in.parquet", "--to", "scores", "--at", "2024-03-01")
+    assert "(pandas); served: 90% from version 1, 10% from version 2.\n" in trilho(*command).out
+    name = next(x.rollout for x in started if isinstance(x, r.RolloutStarted))
+    project.journal.append(r.RolloutStepped(model="bikes", rollout=name, version=2, share=30, evidence={}))
+    assert "50 rows, unchanged; served: 70% from version 1, 30% from version 2." in trilho(*command).out

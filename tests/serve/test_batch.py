@@ -21,10 +21,12 @@ from tests.runtime.serving import make_package
 from trilho.data.contract import ColumnRule, Contract
 from trilho.errors import ConfigError, DataError, Refused, Unreachable
 from trilho.serve.batch import run as running
+from trilho.serve.batch import table as tables
 from trilho.serve.batch.run import Batch, Model, Rule, score
 from trilho.serve.batch.scorer import Scorer, ScorerError, Scorers
 from trilho.serve.batch.source import Field
 from trilho.serve.batch.table import ScoreTable
+from trilho.serve.exchange import exchange
 from trilho_runtime.decision import write_decision
 
 DAY = Date(2024, 3, 1)
@@ -388,3 +390,94 @@ def test_rows_of_thousands_of_columns_get_more_memory(
     monkeypatch.setattr(running, "MORE_MEMORY", "12MB")
     with pytest.raises(DataError, match="do not fit into 12MB, 100,000 of them at once"):
         score(table, batch(tiny, scorers, file, again=True))
+
+
+def test_rows_that_were_kept_and_not_yet_served_are_served_by_the_next_run(
+    tiny: Path, table: ScoreTable, scorers: Scorers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "in.parquet"
+    score(table, batch(tiny, scorers, rows(file)))
+    rows(file, 60)
+
+    def killed(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScoreTable, "serve", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(table, batch(tiny, scorers, file))
+    assert served(table) == expected(50)
+    table.close()
+    again = ScoreTable(table.folder, "tiny").open()
+    assert score(again, batch(tiny, scorers, file)).unchanged == [1]
+    assert served(again) == expected(60)
+    linked = (again.folder / "current").readlink()
+    score(again, batch(tiny, scorers, file))
+    assert (again.folder / "current").readlink() == linked  # what is in its place is left alone
+    again.close()
+
+
+def test_a_run_killed_while_it_put_rows_in_their_place_leaves_none_of_those_before(
+    tiny: Path, table: ScoreTable, scorers: Scorers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "in.parquet"
+    score(table, batch(tiny, scorers, rows(file, 90), part_rows=10))
+    rows(file, 50)
+
+    def killed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScoreTable, "_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(table, batch(tiny, scorers, file, part_rows=10))
+    table.close()
+    again = ScoreTable(table.folder, "tiny").open()
+    score(again, batch(tiny, scorers, file, part_rows=10))
+    assert served(again) == expected(50)
+    again.close()
+
+
+def test_a_date_is_never_without_rows_while_others_are_put_in_place(
+    tiny: Path, table: ScoreTable, scorers: Scorers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "in.parquet"
+    score(table, batch(tiny, scorers, rows(file)))
+    seen: list[int] = []
+
+    def watched(place: Path, draft: Path) -> None:
+        exchange(place, draft)
+        seen.append(len(table.files(1, str(DAY))))
+
+    monkeypatch.setattr(tables, "exchange", watched)
+    score(table, batch(tiny, scorers, rows(file, 60)))
+    assert seen == [1]
+    assert served(table) == expected(60)
+
+
+def test_all_columns_that_do_not_fit_are_named_before_a_row_is_predicted(
+    tiny: Path, table: ScoreTable, project_python: Path, tmp_path: Path
+) -> None:
+    def never(version: int) -> Scorer:
+        raise AssertionError(version)
+
+    query = ROWS.replace("i / 8.0 AS x, ", "").replace("i % 9 AS count", "CASE i WHEN 44 THEN 2.5 ELSE i END AS count")
+    query = query.replace("CASE WHEN i % 3 = 0 THEN i * 0.5 END AS level", "CASE i WHEN 7 THEN 'no' END AS level")
+    with Scorers(never) as scorers, pytest.raises(DataError) as caught:
+        score(table, batch(tiny, scorers, rows(tmp_path / "in.parquet", query=query), part_rows=10))
+    found = caught.value.fact.split("; ")
+    assert found[0].startswith("x is missing")
+    assert any(one.startswith("row 44: count is 2.5, a number") for one in found)
+    assert any(one.startswith('row 7: level is "no", a string') for one in found)
+    assert not (table.folder / "current").exists()
+
+
+def test_a_disk_that_is_full_where_predictions_go_is_said_so(
+    tiny: Path, table: ScoreTable, scorers: Scorers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"error": "47600 requested and 100 written", "disk": True}
+    asked = batch(tiny, scorers, rows(tmp_path / "in.parquet"))
+    scorer = scorers.of(1)
+    monkeypatch.setattr(scorer, "_read", lambda: told)
+    with pytest.raises(DataError, match="cannot be written: No space left on device"):
+        score(table, asked)

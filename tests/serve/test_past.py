@@ -94,6 +94,25 @@ def test_a_row_that_is_asked_twice_is_one_and_a_pass_repeated_changes_nothing(tm
     assert [row["sold"] for row in world.rows()] == [12]
 
 
+def test_a_truth_that_is_corrected_by_id_takes_the_place_of_the_wrong_one(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    first, second = world.serve(1), world.serve(2)
+    world.label(11, id=first)
+    world.label(99, id=second)
+    world.label(12, id=second)  # wrong and corrected before anybody has looked
+    assert world.feed() == 2
+    assert [row["sold"] for row in world.rows()] == [11, 12]
+    world.label(10, id=first)
+    world.label(10, id=first)
+    assert world.feed() == 1
+    assert [row["sold"] for row in world.rows()] == [10, 12]
+    world.label(11, id=first)  # it was right after all
+    assert (world.feed(), world.feed()) == (1, 0)
+    assert [row["sold"] for row in world.rows()] == [11, 12]
+    counted = world.log.labels()
+    assert (counted.labelled, counted.repeated, counted.corrected) == (2, 4, 3)
+
+
 def test_a_models_key_names_a_row_whatever_else_it_says(tmp_path: Path) -> None:
     world = World(tmp_path, key="id")
     world.serve(1, id="k1", promo=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilho.config import Settings
-from trilho.core.ports import Columns, Labelled
+from trilho.core.ports import Columns, Gathered, Labelled
 from trilho.core.readings import LabelStatus, Reading
 from trilho.watch.window import moment
 from trilho_runtime.profile import Reference
@@ -70,6 +70,23 @@ class MemoryLog:
         own["_row"] = [k + 1 for k in range(len(time))]
         return {**fields, **{name: np.array(column)[there] for name, column in own.items()}}
 
+    def gather(
+        self,
+        start: datetime,
+        end: datetime,
+        begin: Callable[[], Gathered],
+        *,
+        after: int = 0,
+        fields: Collection[str] | None = None,
+    ) -> Gathered:
+        rows = self.rows(start, end)
+        kept = {name: column for name, column in rows.items() if name[0] == "_" or fields is None or name in fields}
+        gathered = begin()
+        picked = np.flatnonzero(rows["_row"] > after)[::-1]  # in no order
+        for at in range(0, len(picked), 30):
+            gathered.add({name: column[picked[at : at + 30]] for name, column in kept.items()})
+        return gathered
+
     def newest(self) -> int:
         return len(self.time)
 
@@ -77,15 +94,18 @@ class MemoryLog:
         rows = self.rows(moment(-1e11), before)
         return {name: column[rows["_row"] > after] for name, column in rows.items()}
 
-    def labelled(self, after: int) -> Labelled:
-        picked = np.array(self.order[after:], np.int64)
+    def labelled(self, after: int, most: int | None = None) -> Labelled:
+        picked = np.array(self.order[after:][:most], np.int64)
         return Labelled(
-            cursor=len(self.order),
+            cursor=after + len(picked),
             time=np.array(self.time)[picked],
             version=np.array(self.version, np.int64)[picked],
             prediction=np.array(self.prediction)[picked],
             value=np.array(self.value)[picked],
         )
+
+    def corrected(self, after: int) -> Labelled:
+        return self.labelled(len(self.order))
 
     def labels(self) -> LabelStatus:
         return LabelStatus(served=len(self.time), labelled=len(self.order), unknown=0, repeated=0, until=None)

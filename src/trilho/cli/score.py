@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import date as Date  # noqa: N812
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,8 @@ def add_to(app: typer.Typer) -> None:
         for outcome in scoring.score_table(here.project, request, _progress(here), here.say):
             here.say(_sentence(outcome))
             outcomes.append(outcome)
+        if len(outcomes) > 1:
+            here.say(_altogether(outcomes))
         here.say(f"Served: {to}" if "://" in to else f"Served: {to.rstrip('/')}/current")
         told = [scoring.summary(outcome) for outcome in outcomes]
         here.done("trilho watch", model=here.project.name, to=to, dates=told)
@@ -116,21 +119,58 @@ def _plan(here: Session, request: Request) -> None:
 
 
 def _progress(here: Session) -> Progress:
+    began: dict[int, tuple[float, int]] = {}
+
     def shown(version: int, done: int, rows: int) -> None:
-        if sys.stderr.isatty() and not here.as_json:
-            end = "\n" if done == rows else ""
-            sys.stderr.write(f"\r  version {version}: {done:,} of {rows:,} rows{end}")
-            sys.stderr.flush()
+        if not sys.stderr.isatty() or here.as_json:
+            return
+        now = time.monotonic()
+        since, before = began.get(version, (now, done))
+        if version not in began or done < before:  # another date has begun
+            since, before = began[version] = now, done
+        rate = (done - before) / (now - since) if now > since else 0.0
+        left = f", {rate:,.0f} a second, {(rows - done) / rate:.0f} s left" if rate and done < rows else ""
+        sys.stderr.write(f"\r\033[K  version {version}: {done:,} of {rows:,} rows ({done / rows:.0%}){left}")
+        sys.stderr.write("\n" if done == rows else "")
+        sys.stderr.flush()
 
     return shown
 
 
 def _sentence(outcome: Outcome) -> str:
+    if outcome.empty:
+        return f"{outcome.date}: nothing to score, {outcome.empty}."
     if not outcome.scored:
-        return f"{outcome.date}: {outcome.rows:,} rows, unchanged."
+        return f"{outcome.date}: {outcome.rows:,} rows, unchanged{_served(outcome)}."
     parts = [f"version {number} in {one.seconds:.1f} s" for number, one in sorted(outcome.scored.items())]
     undecided = sum(one.undecided for one in outcome.scored.values())
     more = f"; the decision failed on {undecided:,} rows, which have none" if undecided else ""
     kept = f", {outcome.resumed} parts taken from a run that was stopped" if outcome.resumed else ""
     far = "; too long ago to be watched" if outcome.watched is None else ""
-    return f"{outcome.date}: {outcome.rows:,} rows scored by {', '.join(parts)} ({outcome.path}){kept}{more}{far}."
+    scored = f"{outcome.rows:,} rows scored by {', '.join(parts)} ({outcome.path}){kept}"
+    return f"{outcome.date}: {scored}{_served(outcome)}{more}{far}."
+
+
+def _served(outcome: Outcome) -> str:
+    """Say what is served where that is not plain: of a canary each version's share, of a shadow that it is unseen."""
+    shares = {version: share for version, share in sorted(outcome.shares.items()) if share}
+    unseen = sorted({*outcome.scored, *outcome.unchanged} - shares.keys())
+    told = (
+        [f"served: {', '.join(f'{share}% from version {n}' for n, share in shares.items())}"] if len(shares) > 1 else []
+    )
+    told += [f"version {version} is not served" for version in unseen]
+    return f"; {'; '.join(told)}" if told else ""
+
+
+def _altogether(outcomes: list[Outcome]) -> str:
+    """Say what came of a backfill.
+
+    >>> from trilho.serve.batch.run import Outcome
+    >>> _altogether([Outcome("2026-01-01", 5, unchanged=[1]), Outcome("2026-01-02", empty="it has no rows")])
+    '2 dates, 5 rows: 1 unchanged, 1 without rows.'
+    """
+    scored = sum(bool(one.scored) for one in outcomes)
+    empty = sum(bool(one.empty) for one in outcomes)
+    counted = {"scored": scored, "unchanged": len(outcomes) - scored - empty, "without rows": empty}
+    told = ", ".join(f"{count} {what}" for what, count in counted.items() if count)
+    return f"{len(outcomes)} dates, {sum(one.rows for one in outcomes):,} rows: {told}."

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date as Date  # noqa: N812
+from datetime import timedelta
 from pathlib import Path
 
 from trilho.core.files import write_whole
+from trilho.core.lease import Lease
 from trilho.core.projection import ModelState
 from trilho.errors import TrilhoError
 from trilho.project import Project
@@ -15,6 +19,7 @@ from trilho.scoring.places import BIGQUERY, open_table
 from trilho.serve.batch.table import ScoreTable, shares_after_rollback
 from trilho.serve.endpoint import read_json
 
+MOST_COMMANDS = 3
 Say = Callable[[str], None]
 
 
@@ -53,8 +58,8 @@ def repoint_all(project: Project, say: Say = lambda _line: None) -> Iterator[str
         for place, count in changed:
             yield f"{place}: {count} dates are served from version {state.champion} again, instead of version {bad}."
         for place, dates in lacking:
-            command = f"trilho score --from TABLE --to {shlex.quote(place)} --since {dates[0]} --until {dates[-1]}"
-            yield f"{place}: nobody but version {bad} scored {_listed(dates)}. To score them: {command}"
+            commands = "; ".join(commands_for(project, place, dates))
+            yield f"{place}: nobody but version {bad} scored {_listed(dates)}. To score them: {commands}"
 
 
 def rolled_back(state: ModelState) -> set[int]:
@@ -67,7 +72,7 @@ def rolled_back(state: ModelState) -> set[int]:
     return (ended | {version for _, version in state.champions}) - {*state.succession, *state.shares}
 
 
-def leave_rolled_back(project: Project, table: ScoreTable, say: Say) -> None:
+def leave_rolled_back(project: Project, place: str, table: ScoreTable, say: Say) -> None:
     """Serve no date from a version that was rolled back since, by whom or what it was, where another one scored it."""
     state = project.state()
     if state.champion is None:
@@ -78,27 +83,106 @@ def leave_rolled_back(project: Project, table: ScoreTable, say: Say) -> None:
             table.serve(back)
             say(f"Version {bad} was rolled back: {len(back)} dates are served from version {state.champion} again.")
         if missing:
-            say(f"Version {bad} was rolled back, and nobody else scored {_listed(missing)}: score them again.")
+            commands = "; ".join(commands_for(project, place, missing))
+            say(f"Version {bad} was rolled back, and nobody else scored {_listed(missing)}. To score them: {commands}")
 
 
 def _listed(dates: Sequence[str]) -> str:
     return ", ".join(dates[:3]) + (f" and {len(dates) - 3} more dates" if len(dates) > 3 else "")
 
 
+def commands_for(project: Project, place: str, dates: Sequence[str]) -> list[str]:
+    """Give the commands that score dates of a table again, from where their rows came: one for each stretch of days."""
+    known = _known(project).get(place)
+    found: list[tuple[Origin | None, str, str]] = []
+    for date in dates:
+        origin = known.origin(date) if known is not None else None
+        if found and found[-1][0] == origin and _next_day(found[-1][2]) == date:
+            found[-1] = (origin, found[-1][1], date)
+        else:
+            found.append((origin, date, date))
+    environment = known.environment if known is not None else None
+    made = [_command(place, environment, *one) for one in found]
+    return made[:MOST_COMMANDS] + (
+        [f"and so on, {len(made) - MOST_COMMANDS} more"] if len(made) > MOST_COMMANDS else []
+    )
+
+
+def _command(place: str, environment: str | None, origin: Origin | None, first: str, last: str) -> str:
+    parts = ["trilho", "score", "--from", origin.source if origin is not None else "TABLE", "--to", place]
+    parts += ["--at", first] if first == last else ["--since", first, "--until", last]
+    parts += ["--whole"] if origin is not None and origin.whole else []
+    parts += ["--no-contract"] if origin is not None and origin.warn else []
+    return shlex.join([*parts, *(["--env", environment] if environment is not None else [])])
+
+
+def _next_day(date: str) -> str:
+    return (Date.fromisoformat(date) + timedelta(days=1)).isoformat()
+
+
+# ---- what was written ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a date was scored from, as `trilho score` was told it."""
+
+    source: str
+    whole: bool = False
+    warn: bool = False
+
+
+@dataclass
+class Known:
+    """A table that this machine has written: how it is reached, and what its dates were scored from."""
+
+    environment: str | None
+    origins: list[Origin] = field(default_factory=list)
+    dates: dict[str, int] = field(default_factory=dict)
+
+    def origin(self, date: str) -> Origin | None:
+        """Give what a date was scored from; of one that nobody told, what the others were last."""
+        place = self.dates.get(date, len(self.origins) - 1)
+        return self.origins[place] if 0 <= place < len(self.origins) else None
+
+    def note(self, date: str, origin: Origin) -> None:
+        """Keep what a date was scored from."""
+        if origin not in self.origins:
+            self.origins.append(origin)
+        self.dates[date] = self.origins.index(origin)
+
+
 def tables(project: Project) -> dict[str, str | None]:
     """Give the tables of scores that this machine has written for a project, and that are still there, each with the
     environment that it is reached with."""
-    known = (read_json(_register(project)) or {}).get("tables", [])
-    found = {str(one["to"]): one["environment"] for one in known if isinstance(one, dict)}
-    return {to: name for to, name in found.items() if to.startswith(BIGQUERY) or Path(to).is_dir()}
+    return {to: one.environment for to, one in _known(project).items()}
+
+
+def _known(project: Project) -> dict[str, Known]:
+    told = (read_json(_register(project)) or {}).get("tables", [])
+    found = {
+        str(one["to"]): Known(one["environment"], [Origin(**x) for x in one.get("origins", [])], one.get("dates", {}))
+        for one in told
+        if isinstance(one, dict)
+    }
+    return {to: one for to, one in found.items() if to.startswith(BIGQUERY) or Path(to).is_dir()}
 
 
 def _register(project: Project) -> Path:
     return project.home / "scores" / f"{project.name}.json"
 
 
-def remember(project: Project, to: str, environment: str | None) -> None:
-    """Keep which tables were written, for the rollback that may come."""
-    known = {**tables(project), to: environment}
-    listed = [{"to": to, "environment": name} for to, name in known.items()]
-    write_whole(_register(project), json.dumps({"schema": 1, "tables": listed}))
+def remember(project: Project, to: str, environment: str | None, origin: Origin, date: str | None = None) -> None:
+    """Keep which tables were written, and what a date of them was scored from, for the rollback that may come."""
+    lease = Lease(_register(project).with_suffix(".lease"), f"what {project.name} scores into is being noted")
+    lease.take()
+    try:
+        known = _known(project)
+        table = known.setdefault(to, Known(environment))
+        table.environment = environment
+        if date is not None:
+            table.note(date, origin)
+        listed = [{"to": to, **asdict(one)} for to, one in known.items()]
+        write_whole(_register(project), json.dumps({"schema": 1, "tables": listed}))
+    finally:
+        lease.release()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trilho.serve.endpoint import read_json
+from trilho_runtime.model.outputs import Outputs
 from trilho_runtime.routing.scores import Score, bin_of
 
 EDGES = 31
@@ -67,6 +68,11 @@ def score_edges(predictions: Sequence[Any]) -> list[float]:
     if len(numbers) < max(FEWEST, len(predictions)):
         return []
     return [numbers[at * len(numbers) // (EDGES + 1)] for at in range(1, EDGES + 1)]
+
+
+def classes_of(package: Path) -> tuple[Any, ...]:
+    """Give the classes that a model's truth is one of; none for a model of numbers."""
+    return Outputs.from_manifest(read_json(package / "manifest.json") or {"task": "regression"}).classes
 
 
 def is_of_many_classes(package: Path) -> bool:

@@ -25,6 +25,7 @@ from trilho.serve.columns import PROBABILITY, TOLD
 from trilho.serve.index import Index
 from trilho.serve.intake import DAY_SECONDS, day_text
 from trilho.serve.partitions import Part, Partitions
+from trilho.serve.truth import label_columns, stored, truth_of
 from trilho_runtime.prediction.mask import Mask
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ LEAVING = {
     "SELECT 'key:' || key FROM predictions p WHERE id >= ? AND id < ? AND key IS NOT NULL AND NOT EXISTS ("
     "SELECT 1 FROM predictions o WHERE o.key = p.key AND NOT (o.id >= ? AND o.id < ?)))",
     "labels": "DELETE FROM labels WHERE row IN (SELECT row FROM predictions WHERE id >= ? AND id < ?)",
+    "corrections": "DELETE FROM corrections WHERE row IN (SELECT row FROM predictions WHERE id >= ? AND id < ?)",
     "rows": "DELETE FROM predictions WHERE id >= ? AND id < ?",
 }
 
@@ -99,7 +101,7 @@ class ScoredIntake:
                 zip(rows.tolist(), columns["_id"].tolist(), keys, columns["_time"].tolist(),
                     columns["_version"].tolist(), columns["_prediction"].tolist(), strict=True)
             )  # fmt: skip
-            new = index.add_predictions(given)
+            new = index.add_predictions(given, _told(columns))
             index.counted["duplicates"] = 0
             kept = np.ones(len(rows), bool) if new is None else np.isin(rows, list(new))
             index.meet(row[:3] for row, there in zip(given, kept.tolist(), strict=True) if there)
@@ -130,13 +132,11 @@ class ScoredIntake:
 
     def _keep_labels(self, index: Index) -> None:
         if index.given:
-            rows, values = (np.array(column) for column in zip(*index.given, strict=True))
             now = time.time()
-            columns = {"_row": rows.astype(np.int64), "_label": values.astype(np.float64)}
-            day = day_text(int(now // DAY_SECONDS))
             self._partitions.add(
-                index.connection, "truths", day, columns, number=int(rows[0]), span=(now, now), served=now
-            )
+                index.connection, "truths", day_text(int(now // DAY_SECONDS)), label_columns(index.given),
+                number=index.given[0][0], span=(now, now), served=now,
+            )  # fmt: skip
 
     # ---- leaving ---------------------------------------------------------------------------------------------------
 
@@ -182,6 +182,7 @@ class ScoredIntake:
             index = Index(connection)
             index.mark("row", index.next_row() - 1)
             index.mark("seq", index.next_number("seq", "SELECT max(seq) FROM labels") - 1)
+            index.mark("correction", index.next_number("correction", "SELECT max(seq) FROM corrections") - 1)
             span = (low, high)
             gone = {what: connection.execute(query, span * (query.count("?") // 2)).rowcount
                     for what, query in LEAVING.items()}  # fmt: skip
@@ -189,6 +190,14 @@ class ScoredIntake:
             index.counted["labelled"] -= gone["labels"]
             index.counted["unknown"] += gone["labels wait again by id"] + gone["labels wait again by key"]
             index.count()
+
+
+def _told(columns: Columns) -> list[float | bytes | None]:
+    """Give the classes that were predicted, as the index holds them; none where the table names none."""
+    if "_class" not in columns:
+        return []
+    found = map(truth_of, _listed(columns["_class"]))
+    return [None if one is None else stored(one) for one in found]
 
 
 def _between(low: str, high: str) -> str:

@@ -12,7 +12,7 @@ that is read: the detector misses no row, and the reading says how many (`late`)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,17 +21,19 @@ from typing import Any
 import numpy as np
 
 from trilho.config import Settings
+from trilho.core.classes import TOLD, Classes, right
 from trilho.core.digest import digest_json
-from trilho.core.ports import Columns, Labelled, PredictionLog, WatchStore
+from trilho.core.ports import Labelled, PredictionLog, WatchStore
 from trilho.core.readings import FeatureReading, Reading
 from trilho.core.records import AlarmKind, AlarmRaised, Cause
 from trilho.watch.drift import Drift, DriftDetector
 from trilho.watch.loss import LossDetector, allowed_loss
 from trilho.watch.pace import Pace
-from trilho.watch.performance import losses, measure
+from trilho.watch.performance import Floats, losses, measure
 from trilho.watch.reference import ENOUGH_WINDOWS, load_reference, watched
-from trilho.watch.window import iso, moment, words
-from trilho_runtime.profile import PREDICTION, Profile, add
+from trilho.watch.tally import Spans, Tallies, Tally, numbers
+from trilho.watch.window import FIRST, iso, moment, words
+from trilho_runtime.profile import PREDICTION, add
 
 MEMORY = 2
 AT_ONCE = 16
@@ -40,6 +42,8 @@ GRACE, LEAST_GRACE = 0.1, 60.0
 LEAST_RUN = 2.0
 NAMED = 5
 RECENT = 200
+LABELS_AT_ONCE = 64 * 4096
+ALL_TIME = 1e15  # seconds: a window that holds all of it, before 1970 and after
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,15 @@ class Observation:
 
     payloads: list[AlarmRaised]
     readings: list[Reading]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Labels that came one after the other: after which, how many, of which windows."""
+
+    after: int
+    count: int
+    windows: list[int]
 
 
 class Monitor:
@@ -67,6 +80,9 @@ class Monitor:
         if self.metric == "auto":
             self.metric = "mae" if regression else "roc_auc"
         self.loss_name = "mae" if regression else "brier"
+        self.classes = Classes.of(package)
+        if self.classes is not None and self.metric == "roc_auc":  # of two classes only
+            self.metric = "log_loss"
         self._load(package, None if regression else 1.0)
         self._next: int | None = None
         self._cursor = 0
@@ -86,7 +102,9 @@ class Monitor:
         reference, allowed = watched(reference, hidden, watch.tolerance, prediction, time, self.window)
         rate = watch.false_alarms / 2
         self.drift = DriftDetector(reference, max(1 / (rate * self.window), LEAST_RUN), allowed=allowed)
-        self.limit = allowed_loss(losses(self.loss_name, prediction, value), watch.degradation, bound)
+        self._certain = self.classes is not None and manifest["outputs"]["kind"] == "class"
+        certain, came = (np.ones(len(value)), prediction == value) if self._certain else (prediction, value)
+        self.limit = allowed_loss(losses(self.loss_name, certain, came), watch.degradation, bound)
         reached = reference.windows * reference.window_seconds
         rows_a_second = reference.rows / reached if reached else 1 / self.window
         self.pace = Pace(rows_a_second, rows_a_second * self.window)
@@ -96,7 +114,9 @@ class Monitor:
         }
         self.loss = None if self.limit is None else LossDetector(self.limit, max(rows_a_second / rate, LEAST_RUN))
         known = manifest.get("metrics", {}).get(self.metric)
-        self.expected = known if known is not None else measure(self.metric, prediction, value).value
+        if known is None and self.classes is None:
+            known = measure(self.metric, prediction, value).value
+        self.expected = known
 
     def notes(self) -> list[str]:
         """Say what is watched less well than it should be, and why; nothing where all is well."""
@@ -120,12 +140,10 @@ class Monitor:
             return Observation([], [])
         now = now or datetime.now(UTC)
         newest = (min(extent[1], now) if self.settings.model.time else now).timestamp()
-        labelled = log.labelled(self._cursor)
-        oldest = extent[0].timestamp()
+        oldest, pages = extent[0].timestamp(), list(self._pages(log))
         payloads = self._read_closed(log, oldest, newest)
-        self._refresh(log, labelled)
-        payloads += self._learn(labelled, oldest, newest)
-        self._cursor = labelled.cursor
+        self._refresh(log, {window for page in pages for window in page.windows})
+        payloads += self._learn_all(log, pages, oldest, newest)
         return Observation(payloads, list(self._changed.values()))
 
     def commit(self) -> None:
@@ -173,29 +191,54 @@ class Monitor:
             self._arrived = arrived
         else:
             late = self._arrived, moment(self._next * self.window)
-        for start, rows in self._closed(log, newest, arrived):
-            payloads += self._read(start, rows, _until(log.late(*late), arrived) if late else None)
+        for start, tally in self._closed(log, newest, arrived):
+            payloads += self._read(start, tally, self._late(log, *late, arrived) if late else None)
             late, self._arrived = None, arrived
         return payloads
 
-    def _closed(self, log: PredictionLog, newest: float, arrived: int) -> Iterator[tuple[float, Columns]]:
-        """Give start and rows of each closed window that has rows, a bounded number of windows at a time."""
+    def _closed(self, log: PredictionLog, newest: float, arrived: int) -> Iterator[tuple[float, Tally]]:
+        """Give start and tally of each closed window that has rows, a bounded number of windows at a time."""
         assert self._next is not None
         grace = max(GRACE * self.window, LEAST_GRACE) if self.settings.model.time else LEAST_GRACE
         end, at_once = int((newest - min(grace, self.window)) // self.window), AT_ONCE
         while self._next < end:
             stop = min(self._next + at_once, end)
-            rows = _until(log.rows(moment(self._next * self.window), moment(stop * self.window)), arrived)
-            windows = (np.asarray(rows["_time"], np.float64) // self.window).astype(np.int64)
-            for k in np.unique(windows):
-                picked = windows == k
-                yield float(k) * self.window, {name: column[picked] for name, column in rows.items()}
-            at_once = AT_ONCE if len(windows) else min(at_once * 2, MOST_AT_ONCE)
+            span = moment(self._next * self.window), moment(stop * self.window)
+            found = self._gather(log, *span, self.window, arrived)
+            for number in sorted(found):
+                yield float(number) * self.window, found[number]
+            at_once = AT_ONCE if found else min(at_once * 2, MOST_AT_ONCE)
             self._next = stop
 
-    def _read(self, start: float, rows: Columns, late: Columns | None) -> list[AlarmRaised]:
-        profiles = [self._profile(part) for part in (rows, late) if part is not None]
-        found = self.drift.update(add(*profiles))
+    def _late(self, log: PredictionLog, after: int, before: datetime, arrived: int) -> Tally:
+        """Give the rows that came after their windows were read, whatever those are, as one tally."""
+        found = self._gather(log, FIRST, before, ALL_TIME, arrived, after)
+        tally = self._tally()
+        tally.profile = add(tally.profile, *(one.profile for one in found.values()))
+        tally.rows = sum(one.rows for one in found.values())
+        return tally
+
+    def _gather(
+        self, log: PredictionLog, start: datetime, end: datetime, window: float, arrived: int, after: int = 0
+    ) -> dict[int, Tally]:
+        fields = (*self.drift.names, *self._told)
+        begin = lambda: Tallies(window, arrived, self._tally)  # noqa: E731
+        return log.gather(start, end, begin, after=after, fields=fields).found
+
+    def _tally(self) -> Tally:
+        return Tally(self.drift.reference.features, self.version, self.metric, self.classes)
+
+    @property
+    def _told(self) -> tuple[str, ...]:
+        return () if self.classes is None else TOLD
+
+    def _spans(self, readings: Sequence[Reading]) -> Spans:
+        ends = [(_second(x.window_start).timestamp(), _second(x.window_end).timestamp()) for x in readings]
+        tallies = [Tally((), x.version, x.metric, self.classes) for x in readings]
+        return Spans([(*end, tally) for end, tally in zip(ends, tallies, strict=True)])
+
+    def _read(self, start: float, tally: Tally, late: Tally | None) -> list[AlarmRaised]:
+        found = self.drift.update(add(*(one.profile for one in (tally, late) if one is not None)))
         span = iso(start), iso(start + self.window)
         alarms = [self._drift_alarm(found, *span)] if found.alarm else []
         features = [
@@ -203,20 +246,13 @@ class Monitor:
             for c in sorted(found.causes, key=lambda c: self.drift.names.index(c.feature))
         ]
         reading = Reading(
-            model=self.model, version=self.version, window_start=span[0], window_end=span[1], rows=len(rows["_time"]),
+            model=self.model, version=self.version, window_start=span[0], window_end=span[1], rows=tally.rows,
             evidence=found.evidence, threshold=found.threshold, features=features, metric=self.metric,
-            expected=self.expected, late=len(late["_time"]) if late is not None else 0,
+            expected=self.expected, late=late.rows if late is not None else 0,
             alarms=[alarm.alarm for alarm in alarms],
         )  # fmt: skip
-        self._measure(reading, rows)
+        self._measure(reading, tally)
         return alarms
-
-    def _profile(self, rows: Columns) -> Profile:
-        own = np.asarray(rows["_version"]) == self.version
-        nulls = np.full(len(own), None, object)
-        columns = {f.name: rows.get(f.name, nulls) for f in self.drift.reference.features}
-        columns[PREDICTION] = np.asarray(rows["_prediction"])[own]
-        return {f.name: f.count(columns[f.name]) for f in self.drift.reference.features}
 
     def _drift_alarm(self, found: Drift, start: str, end: str) -> AlarmRaised:
         named = [c for c in found.causes[:NAMED] if c.share >= 0.01]
@@ -226,15 +262,40 @@ class Monitor:
 
     # ---- labels --------------------------------------------------------------------------------------------------
 
-    def _learn(self, labelled: Labelled, oldest: float, newest: float) -> list[AlarmRaised]:
-        """Show the loss detector the new labels of this version; at most one alarm for a look."""
-        own = (labelled.version == self.version) & np.isfinite(labelled.value)
+    def _pages(self, log: PredictionLog) -> Iterator[_Page]:
+        """Give the labels that have come since the last look, a bounded number at a time: where each page begins, how
+        many it has, and which windows they are of."""
+        after = self._cursor
+        while True:
+            labelled = log.labelled(after, LABELS_AT_ONCE)
+            count = len(labelled.time)
+            if count:
+                windows = np.unique(labelled.time // self.window).astype(np.int64).tolist()
+                yield _Page(after, count, windows)
+            if count < LABELS_AT_ONCE:
+                return
+            after = labelled.cursor
+
+    def _learn_all(self, log: PredictionLog, pages: list[_Page], oldest: float, newest: float) -> list[AlarmRaised]:
+        """Learn from the labels page by page; at most one alarm for a look."""
+        payloads: list[AlarmRaised] = []
+        for page in pages:
+            labelled = log.labelled(page.after, page.count)
+            alarms = self._learn(labelled, oldest, newest, raised=bool(payloads))
+            payloads += alarms
+            self._cursor = labelled.cursor
+        return payloads
+
+    def _learn(self, labelled: Labelled, oldest: float, newest: float, *, raised: bool = False) -> list[AlarmRaised]:
+        """Show the loss detector new labels of this version; give the first alarm, unless one was raised already."""
+        sureness, came = self._losing(labelled)
+        own = (labelled.version == self.version) & np.isfinite(came)
         if self.loss is None or self.limit is None or not own.any():
             return []
         time = labelled.time[own]
-        lost = losses(self.loss_name, labelled.prediction[own], labelled.value[own])
+        lost = losses(self.loss_name, sureness[own], came[own])
         first = self.loss.update_many(lost, self.pace.weigh(np.clip(time, oldest, newest)))
-        if first is None:
+        if first is None or raised:
             return []
         start = float(time[first] // self.window) * self.window
         there = (time >= start) & (time < start + self.window)
@@ -250,6 +311,15 @@ class Monitor:
         self._mark(alarm)
         return [alarm]
 
+    def _losing(self, labelled: Labelled) -> tuple[Floats, Floats]:
+        """Give what the loss is of: predictions and values; of classes how sure the one was that was told, and whether
+        it came true."""
+        if self.classes is None:
+            return labelled.prediction, numbers(labelled.value)
+        told = labelled.told if labelled.told is not None else np.full(len(labelled.value), None, object)
+        sure = np.ones(len(told)) if self._certain else labelled.prediction
+        return sure, right(told, labelled.value)
+
     def _mark(self, alarm: AlarmRaised) -> None:
         key = alarm.window_start, self.version
         stored = self._store.readings(self.model, since=alarm.window_start, until=alarm.window_end)
@@ -259,28 +329,23 @@ class Monitor:
                 reading, alarms=[*reading.alarms, alarm.alarm]
             )
 
-    def _refresh(self, log: PredictionLog, labelled: Labelled) -> None:
+    def _refresh(self, log: PredictionLog, touched: set[int]) -> None:
         """Measure again the windows whose labels came after they were read, neighbours in one reading of the log."""
         fresh = set(self._changed)
-        touched = np.unique(labelled.time // self.window).astype(np.int64).tolist()
-        for first, last in _runs(touched):
+        for first, last in _runs(sorted(touched)):
             span = first * self.window, (last + 1) * self.window
             found = self._store.readings(self.model, since=iso(span[0]), until=iso(span[1]))
             old = [x for x in found if (x.window_start, x.version) not in fresh]
             if old:
-                rows = log.rows(moment(span[0]), max(_second(x.window_end) for x in old))
-                time = np.asarray(rows["_time"], np.float64)
-            for reading in old:
-                start, end = _second(reading.window_start).timestamp(), _second(reading.window_end).timestamp()
-                within = (time >= start) & (time < end)
-                self._measure(reading, {name: column[within] for name, column in rows.items()})
+                end = max(_second(x.window_end) for x in old)
+                spans = log.gather(moment(span[0]), end, lambda old=old: self._spans(old), fields=self._told)  # type: ignore[misc]
+                for reading, (_, _, tally) in zip(old, spans.tallies, strict=True):
+                    self._measure(reading, tally)
 
-    def _measure(self, reading: Reading, rows: Columns) -> None:
-        own = np.asarray(rows["_version"]) == reading.version
-        value, prediction = np.asarray(rows["_value"], np.float64)[own], np.asarray(rows["_prediction"])[own]
-        found = measure(reading.metric, prediction, value)
+    def _measure(self, reading: Reading, tally: Tally) -> None:
+        found = tally.measure()
         measured = replace(
-            reading, rows=len(own), own=int(own.sum()), value=found.value, low=found.low, high=found.high,
+            reading, rows=tally.rows, own=tally.own, value=found.value, low=found.low, high=found.high,
             labelled=found.rows,
         )  # fmt: skip
         self._changed[reading.window_start, reading.version] = measured
@@ -307,12 +372,6 @@ def _plain(feature: str) -> str:
 
 def _second(time: str) -> datetime:
     return datetime.fromisoformat(time)
-
-
-def _until(rows: Columns, arrived: int) -> Columns:
-    """Leave out the rows that arrived since the look began: for the next one they are late."""
-    there = np.asarray(rows["_row"]) <= arrived
-    return rows if there.all() else {name: column[there] for name, column in rows.items()}
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:

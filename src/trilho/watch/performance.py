@@ -52,7 +52,11 @@ def _measure(metric: str, prediction: Floats, value: Floats) -> Measure:
         return _roc_auc(prediction, value)
     if metric == "accuracy":
         return _accuracy(prediction, value)
-    mean, error = _mean(losses(metric, prediction, value))
+    return mean_of(metric, *_mean(losses(metric, prediction, value)), rows)
+
+
+def mean_of(metric: str, mean: float, error: float, rows: int) -> Measure:
+    """Give a metric whose losses have a mean, and that mean a standard error."""
     if metric == "rmse":
         return Measure(mean**0.5, max(mean - Z * error, 0.0) ** 0.5, (mean + Z * error) ** 0.5, rows)
     return Measure(mean, max(mean - Z * error, 0.0), mean + Z * error, rows)
@@ -74,7 +78,12 @@ def _mean(x: Floats) -> tuple[float, float]:
 
 
 def _accuracy(prediction: Floats, value: Floats) -> Measure:
-    n, right = len(value), float(np.mean((prediction >= 0.5) == (value >= 0.5)))
+    return accuracy_of(int(((prediction >= 0.5) == (value >= 0.5)).sum()), len(value))
+
+
+def accuracy_of(rights: int, n: int) -> Measure:
+    """Give the accuracy of so many right ones among so many, with Wilson's interval."""
+    right = rights / n
     middle = (right + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (right * (1 - right) / n + Z**2 / (4 * n**2)) ** 0.5
     return Measure(right, min(middle - half, right), max(middle + half, right), n)

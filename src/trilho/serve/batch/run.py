@@ -6,6 +6,7 @@ and a run that was killed goes on with the part that it was at.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,14 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from trilho.core.files import write_whole
 from trilho.data.contract import Contract, check_view
-from trilho.data.tables import name, text
 from trilho.errors import DataError, Refused
-from trilho.serve.batch.cohort import places
 from trilho.serve.batch.scorer import Scorer, Scorers
+from trilho.serve.batch.signature import misfits, signature_of
 from trilho.serve.batch.source import (
     MEMORY,
     MORE_MEMORY,
@@ -41,8 +40,7 @@ from trilho.serve.batch.source import (
     remove_database,
 )
 from trilho.serve.batch.table import DRAFTS, Scored, ScoreTable
-from trilho.serve.columns import OWN
-from trilho_runtime.scorer import DECISIONS, LABELS, PREDICTION, PROBABILITIES
+from trilho.serve.batch.writing import write_scores
 from trilho_runtime.serving.exchange import write_part
 
 if TYPE_CHECKING:
@@ -100,6 +98,10 @@ class Batch:
     progress: Progress | None = None
 
 
+class NoRows(DataError):
+    """A date has no rows."""
+
+
 @dataclass
 class Outcome:
     """What came of a date."""
@@ -113,6 +115,8 @@ class Outcome:
     why: str = ""
     profile: dict[int, dict[str, list[int]]] = field(default_factory=dict)
     watched: int | None = None  # rows that are new to the watcher; None where it was not told
+    shares: dict[int, int] = field(default_factory=dict)  # what of the rows is served from which version
+    empty: str = ""  # why there was nothing to score
 
 
 def score(table: ScoreTable, batch: Batch) -> Outcome:
@@ -127,6 +131,7 @@ def score(table: ScoreTable, batch: Batch) -> Outcome:
         outcome = _score_large(table, batch)
     with _writing(table):
         _serve(table, batch, outcome)
+    outcome.shares = dict(table.served(outcome.date))
     return outcome
 
 
@@ -150,8 +155,9 @@ def _score(table: ScoreTable, batch: Batch, memory: str) -> Outcome:
             outcome.rows = freeze(connection, batch.files, batch.fields, only, batch.zone)
             if not outcome.rows:
                 told = extent(connection, batch.files, only[0]) if only else "it is empty"
-                raise DataError(f"the table has no rows of {date}: {told}", hint="--at names another date")
+                raise NoRows(f"the table has no rows of {date}: {told}", hint="--at names another date")
             _hold(connection, batch)
+            _fit(connection, batch)
             rows = digest(connection)
             for model in batch.models:
                 _score_with(model, table, batch, connection, rows, outcome)
@@ -162,8 +168,9 @@ def _score(table: ScoreTable, batch: Batch, memory: str) -> Outcome:
 
 def _serve(table: ScoreTable, batch: Batch, outcome: Outcome) -> None:
     served = {model.version: batch.shares[model.version] for model in batch.models if batch.shares.get(model.version)}
-    if table.served(outcome.date) != served or outcome.scored:
-        table.serve({outcome.date: served or {batch.models[0].version: 100}}, soon=batch.one_of_many)
+    served = served or {batch.models[0].version: 100}
+    if outcome.scored or not table.in_place(outcome.date, served):
+        table.serve({outcome.date: served}, soon=batch.one_of_many)
 
 
 @contextmanager
@@ -177,6 +184,8 @@ def _writing(table: ScoreTable) -> Iterator[None]:
         raise TooLarge(str(error).splitlines()[0]) from error
     except (OSError, duckdb.IOException) as error:
         why = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        if "requested and" in why:  # numpy's words for a file that ended too soon
+            why = os.strerror(errno.ENOSPC)
         fact = f"{table.folder} cannot be written: {why}"
         raise DataError(fact, hint="look for a full disk; the same command goes on where this one stopped") from error
 
@@ -185,12 +194,23 @@ def _hold(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
     """Hold the rows against the contract. Raises Refused with the first findings."""
     found = check_view(connection, batch.contract, time=batch.time)
     if found:
-        listed = "; ".join(map(str, found[:MOST_FINDINGS]))
-        more = f" (and {len(found) - MOST_FINDINGS} more)" if len(found) > MOST_FINDINGS else ""
         raise Refused(
-            f"the rows of {batch.date} break the contract: {listed}{more}",
+            f"the rows of {batch.date} break the contract: {_listed(found)}",
             hint="correct the table, or contract.toml where the rule is wrong; nothing was scored",
         )
+
+
+def _fit(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
+    """Hold the rows against what each model wants. Raises DataError that names the columns that do not fit."""
+    for model in batch.models:
+        found = misfits(connection, signature_of(model.package))
+        if found:
+            raise DataError(_listed(found), hint="nothing was scored; `trilho models show` has what the model wants")
+
+
+def _listed(found: Sequence[object]) -> str:
+    more = f" (and {len(found) - MOST_FINDINGS} more)" if len(found) > MOST_FINDINGS else ""
+    return "; ".join(map(str, found[:MOST_FINDINGS])) + more
 
 
 def _score_with(
@@ -264,13 +284,17 @@ def _parts(
             try:
                 write_part(exchange, part(connection, wanted, start, stop), stop - start)
                 told = _located(lambda at=exchange: scorer.score(at), start)  # type: ignore[misc]
-                _write(connection, exchange, file, (start, stop), model.version, batch, identity)
+                write_scores(connection, exchange, file, (start, stop), model.version, batch, identity)
             finally:
                 shutil.rmtree(exchange, ignore_errors=True)
             write_whole(note, json.dumps(told))
             found.append(told)
         if batch.progress is not None:
             batch.progress(model.version, stop, outcome.rows)
+    wanted_files = {f"part-{place:05d}.parquet" for place in range(len(found))}
+    for file in draft.glob("*.parquet"):
+        if file.name not in wanted_files:  # of the rows before, of a run killed while it put these in their place
+            file.unlink()
     return found
 
 
@@ -284,90 +308,6 @@ def _located(score: Callable[[], Mapping[str, Any]], start: int) -> Mapping[str,
         if not number.isdigit():
             raise
         raise DataError(f"row {int(number) + start}:{rest}", hint=error.hint) from None
-
-
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    exchange: Path,
-    file: Path,
-    span: tuple[int, int],
-    version: int,
-    batch: Batch,
-    identity: str,
-) -> None:
-    """Write a part's rows with what was said of them."""
-    columns = [row[0] for row in connection.execute("DESCRIBE t").fetchall()]
-    told, more = _told(exchange, span)
-    kept = ", ".join(f"t.{name(column)}" for column in columns if column not in OWN and column != "_cohort")
-    moment = time.time()
-    timed = batch.time if batch.time in columns else None
-    event = f"coalesce(epoch(t.{name(timed)}), {moment!r})" if timed else repr(moment)
-    told["_cohort"] = _cohorts(connection, columns, batch, span, identity)
-    extra = "".join(f", p.{name(column)}" for column in more)
-    chosen = (
-        f"{text(identity + '.')} || t.rowid AS _id, {event} AS _time, {version} AS _version, p._prediction{extra}, "
-        f"{moment!r} AS _served, p._cohort"
-    )
-    if batch.decision is not None:
-        chosen += f", {batch.decision.version} AS _decision_version"
-    query = (
-        f"SELECT {chosen}{', ' if kept else ''}{kept} FROM t JOIN p ON t.rowid = p._place "  # noqa: S608
-        f"WHERE t.rowid >= {span[0]} AND t.rowid < {span[1]} ORDER BY t.rowid"
-    )
-    part_file = file.with_suffix(".part")
-    connection.register("p", told)
-    try:
-        connection.execute(f"COPY ({query}) TO {text(part_file)} (FORMAT parquet)")
-        part_file.replace(file)
-    finally:
-        connection.unregister("p")
-        part_file.unlink(missing_ok=True)
-
-
-def _told(exchange: Path, span: tuple[int, int]) -> tuple[dict[str, Any], list[str]]:
-    """Read what the scorer left, as columns."""
-    told: dict[str, Any] = {"_place": np.arange(*span), "_prediction": np.load(exchange / PREDICTION)}
-    more = []
-    for column, file in (("_class", LABELS), ("_decision", DECISIONS)):
-        if (exchange / file).exists():
-            told[column] = _plain(orjson.loads((exchange / file).read_bytes()))
-            more.append(column)
-    if (exchange / PROBABILITIES).exists():
-        chances = np.load(exchange / PROBABILITIES)
-        for place in range(chances.shape[1]):
-            told[f"_probability_of_{place}"] = np.ascontiguousarray(chances[:, place])
-            more.append(f"_probability_of_{place}")
-    return told, more
-
-
-def _plain(values: list[Any]) -> Any:
-    """Give values as one column: booleans, numbers or texts; of several kinds, texts."""
-    kinds = {type(value) for value in values} - {type(None)}
-    missing = np.array([value is None for value in values], bool)
-    if kinds <= {bool}:
-        return np.ma.masked_array(np.array([bool(value) for value in values]), mask=missing)
-    if kinds <= {int, float}:
-        return np.ma.masked_array(np.array([0.0 if value is None else value for value in values]), mask=missing)
-    column = np.empty(len(values), object)
-    column[:] = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    return column
-
-
-def _cohorts(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], batch: Batch, span: tuple[int, int], identity: str
-) -> Any:
-    key = [column for column in batch.key if column in columns]
-    if not key:
-        return places([f"{identity}.{row}" for row in range(*span)])
-    found = part(connection, key, *span)
-    lists = [_nulls_as_none(found[column]) for column in key]
-    return places(lists[0] if len(lists) == 1 else [json.dumps(row, default=str) for row in zip(*lists, strict=True)])
-
-
-def _nulls_as_none(column: Any) -> list[Any]:
-    missing = np.ma.getmaskarray(column).tolist()
-    values = np.ma.getdata(column).tolist()
-    return [None if gone else value for value, gone in zip(values, missing, strict=True)]
 
 
 def _sum(profiles: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[int]]:

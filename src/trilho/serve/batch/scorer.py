@@ -45,7 +45,8 @@ class Scorer:
         self.fields: Sequence[Mapping[str, Any]] = told["fields"]
 
     def score(self, folder: Path) -> Mapping[str, Any]:
-        """Have the part in a folder predicted. Raises DataError for a wrong value, ScorerError when the model fails."""
+        """Have the part in a folder predicted. Raises DataError for a wrong value, ScorerError when the
+        model fails, OSError when its predictions cannot be written."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"folder": str(folder)}) + "\n")
@@ -55,6 +56,8 @@ class Scorer:
         told = self._read()
         if "field" in told:
             raise DataError(told["error"], hint="the table breaks the model's signature: see `trilho models show`")
+        if told.get("disk"):
+            raise OSError(told["error"])
         if "error" in told:
             raise ScorerError(
                 f"the model failed: {told['error']}", hint="the same rows, asked at the endpoint, fail too"

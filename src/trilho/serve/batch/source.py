@@ -31,6 +31,10 @@ MARK = "{date}"
 MEMORY, MORE_MEMORY = "400MB", "4GB"
 
 
+class NoFiles(DataError):
+    """A path names nothing."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A raw field that the model wants, and its JSON type."""
@@ -55,7 +59,7 @@ def files_of(table: str, folder: Path, date: Date) -> list[Path]:
     else:
         found = [path] if path.exists() else sorted(Path(x) for x in glob.glob(pattern, recursive=True))  # noqa: PTH207
     if not found:
-        raise DataError(f"--from {table}: no such file, folder or glob: {pattern}", hint="look at the path")
+        raise NoFiles(f"--from {table}: no such file, folder or glob: {pattern}", hint="look at the path")
     kinds = {format_of(file) for file in found}
     if len(kinds) > 1:
         raise DataError(

@@ -15,8 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from trilho.core.lease import Lease
 from trilho.data.tables import database, text
 from trilho.errors import ConfigError, DataError
 from trilho.serve.batch.cohort import bounds
+from trilho.serve.exchange import exchange
 
 SCHEMA = 1
 FILE = "table.json"
@@ -56,6 +56,11 @@ class Date:
 
     versions: dict[int, Scored] = field(default_factory=dict)
     served: dict[int, int] = field(default_factory=dict)
+    linked: dict[int, str] = field(default_factory=dict)  # fingerprints of what readers find
+
+    def fingerprints(self, served: Iterable[int]) -> dict[int, str]:
+        """Give what is known of versions' rows now."""
+        return {version: self.versions[version].fingerprint for version in served if version in self.versions}
 
 
 class ScoreTable:
@@ -108,7 +113,8 @@ class ScoreTable:
             )
         for name, told in data["dates"].items():
             versions = {int(number): Scored(**scored) for number, scored in told["versions"].items()}
-            self.dates[name] = Date(versions, {int(n): share for n, share in told["served"].items()})
+            linked = {int(number): fingerprint for number, fingerprint in told.get("linked", {}).items()}
+            self.dates[name] = Date(versions, {int(n): share for n, share in told["served"].items()}, linked)
 
     def draft(self, version: int, date: str, fingerprint: str) -> Path:
         """Give the folder in which a date's parts are gathered; those of another fingerprint are removed."""
@@ -125,13 +131,13 @@ class ScoreTable:
             told.unlink()
         place = self.folder / f"version={version}" / f"date={date}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        old = self.folder / DRAFTS / f"old-{uuid.uuid4().hex[:8]}"
-        with suppress(FileNotFoundError):
-            place.rename(old)
-        draft.rename(place)
+        if place.exists():
+            exchange(place, draft)  # at no moment is there none: another date's run links all dates anew
+        else:
+            draft.rename(place)
         self.dates.setdefault(date, Date()).versions[version] = scored
         self._write()
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
     def serve(self, shares: Mapping[str, Mapping[int, int]], *, soon: bool = False) -> None:
         """Say for dates which versions' rows are served, and put that in place at once.
@@ -150,6 +156,8 @@ class ScoreTable:
         for date, served in self._due.items():
             self.dates[date].served = dict(served)
         self._link()
+        for one in self.dates.values():
+            one.linked = one.fingerprints(one.served)
         self._write()
         self._due, self._linked = {}, time.monotonic()
 
@@ -160,6 +168,11 @@ class ScoreTable:
     def served(self, date: str) -> Mapping[int, int]:
         """Give the share of a date's rows that each version's are served for, now or in a moment."""
         return self._due.get(date, self.dates[date].served)
+
+    def in_place(self, date: str, served: Mapping[int, int]) -> bool:
+        """Say whether readers find just that, or will in a moment: a run that was killed may have kept it only."""
+        one = self.dates[date]
+        return self.served(date) == served and (date in self._due or one.linked == one.fingerprints(served))
 
     def served_files(self, date: str) -> list[tuple[Path, float, float]]:
         """Give the files whose rows are served on a date, and which places of the cohort each serves: from, up to."""
@@ -172,9 +185,10 @@ class ScoreTable:
 
     def _write(self) -> None:
         dates = {
-            name: {"versions": {str(n): asdict(s) for n, s in date.versions.items()}, "served": date.served}
+            name: {"versions": {str(n): asdict(s) for n, s in date.versions.items()}, "served": date.served,
+                   "linked": date.linked}
             for name, date in sorted(self.dates.items())
-        }
+        }  # fmt: skip
         data = {"schema": SCHEMA, "model": self.model, "dates": dates}
         write_whole(self.folder / FILE, json.dumps(data, indent=1))
 

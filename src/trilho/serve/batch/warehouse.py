@@ -92,6 +92,10 @@ class WarehouseTable(ScoreTable):
             self.dates[date].served = dict(served)
             self._loaded -= {(date, version) for version in self.dates[date].versions}
 
+    def in_place(self, date: str, served: Mapping[int, int]) -> bool:
+        """Say whether readers find just that: a date's standing and what it was made from change in one statement."""
+        return self.served(date) == served
+
     def files(self, version: int, date: str) -> list[Path]:
         """Give the files that hold what a version said of a date, as far as this machine has them still."""
         scored = self.dates[date].versions[version]
