@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
     @group(endpoint)
     def status(here: Session, env: Env = "") -> None:
-        """Say what answers at an environment's endpoint; make it what the journal says; ask it.
+        """Say what answers in an environment; apply releases to it.
 
         Without a verb: what is deployed there, who gets what, and whether that is what the journal says.
         """

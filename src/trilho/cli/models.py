@@ -148,7 +148,7 @@ def standing(state: ModelState, version: Version) -> str:
     if version.number == state.champion:
         return "champion"
     if state.rollout is not None and state.rollout.version == version.number:
-        return f"on its way, at {state.rollout.share}%"
+        return f"on its way, {state.rollout.position}"
     ways = [x for x in state.rollouts.values() if x.version == version.number]
     if ways:
         last = ways[-1].outcome or "under way"

@@ -254,11 +254,9 @@ def _evidence(here: Session, told: dict[str, Any]) -> None:
 def _sentence(rollout: Rollout) -> str:
     if rollout.outcome is not None:
         return f"Version {rollout.version}: {rollout.outcome}."
-    from trilho.release.rollout import position
-
     by = "since its predictions lie elsewhere" if rollout.held_by == "shift" else "by a person"
     held = f", held there {by}" if rollout.paused else ""
-    where = f"Version {rollout.version} is on its way to users, {position(rollout)}{held}."
+    where = f"Version {rollout.version} is on its way to users, {rollout.position}{held}."
     return where if rollout.paused else f"{where} It goes on by itself as it answers."
 
 

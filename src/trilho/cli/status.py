@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trilho.cli.session import Session
 
 if TYPE_CHECKING:
-    from trilho.core.projection import ModelState
+    from trilho.core.projection import ModelState, Rollout
     from trilho.core.readings import EndpointStatus, LabelStatus, Reading
     from trilho.project import Project
 
@@ -55,7 +55,15 @@ def _facts(
         ("serves", since or "no version is released"),
         (
             "traffic",
-            ", ".join(f"version {v}: {share}%" for v, share in state.shares.items()) if state.rollout else None,
+            ", ".join(f"version {v}: {share}%" for v, share in state.shares.items() if share)
+            if state.rollout
+            else None,
+        ),
+        (
+            "rollout",
+            f"version {state.rollout.version}, {_held(state.rollout)}{state.rollout.position}"
+            if state.rollout
+            else None,
         ),
         ("endpoint", (endpoint.address if endpoint and running else "not running") if champion else None),
         ("quality", _quality([x for x in readings if x.version == state.champion])),
@@ -63,6 +71,11 @@ def _facts(
         *(("open", f"{x.id}: {x.title}") for x in state.open_incidents),
         ("retraining", f"under way, for {state.retraining.cause}" if state.retraining else None),
     ]
+
+
+def _held(rollout: Rollout) -> str:
+    by = "its predictions lie elsewhere" if rollout.held_by == "shift" else "a person"
+    return f"held ({by}), " if rollout.paused else ""
 
 
 def _quality(readings: list[Reading]) -> str | None:

@@ -21,7 +21,6 @@ from trilho.config.values import (
     UNITS,
     Duration,
     Function,
-    Rate,
     Table,
     parse_bucket,
     parse_duration,
@@ -29,12 +28,14 @@ from trilho.config.values import (
     parse_rate,
     parse_zone,
 )
+from trilho.config.watching import WELL_KNOWN, Alert, Watch
 from trilho.errors import ConfigError
 from trilho.secrets import find_secrets
 
 __all__ = [
     "FILE",
     "UNITS",
+    "Alert",
     "Data",
     "Environment",
     "Gate",
@@ -150,24 +151,9 @@ class Labels(Table):
     on: list[str] = []
     """The columns that join a label to its prediction; by default the model's key."""
     value: str | None = None
-    """The column with the true value; by default the model's target."""
-
-
-class Watch(Table):
-    """What is watched, and how loudly."""
-
-    window: Duration = timedelta(days=1)
-    """How much served time one reading covers, by the model's time column or else by the clock."""
-    false_alarms: Rate = 1 / UNITS["year"]
-    """The promise: how often, on average, all of the model's detectors together may alarm for nothing."""
-    tolerance: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
-    """How far (total variation) a feature may move without being called drift."""
-    degradation: Annotated[float, Field(ge=0)] = 0.1
-    """By what share the loss may grow over the held-out rows' before it counts as worse (0.1 is a tenth)."""
-    ignore: list[str] = []
-    """Columns that are not watched; the key, the time and the target never are."""
-    alerts: list[Literal["slack", "teams"]] = []
-    """Where alerts go besides the console; addresses come from TRILHO_SLACK_WEBHOOK and TRILHO_TEAMS_WEBHOOK."""
+    """The column with the true value; by default the model's target. A table that lacks it may have the target."""
+    classes: dict[str, float] = {}
+    """What the words of `value` stand for, where they are not the model's own: { "yes" = 1, "no" = 0 }."""
 
 
 class Retrain(Table):
@@ -251,6 +237,8 @@ class Settings(Table):
     gate: Gate = Gate()
     serve: Serve = Serve()
     watch: Watch = Watch()
+    alerts: dict[str, Alert] = {}
+    """Where alerts can go, by name: [alerts.team]."""
     retrain: Retrain = Retrain()
     tracking: Tracking = Tracking()
     environments: dict[str, Environment] = {}
@@ -272,6 +260,7 @@ def load_settings(folder: Path) -> Settings:
     except ValidationError as error:
         raise _explain(path, error.errors(include_url=False)) from None
     _check_history(path, settings)
+    _check_alerts(path, settings)
     return settings
 
 
@@ -299,6 +288,20 @@ def _check_history(path: Path, settings: Settings) -> None:
     for wrong, fact, hint in rules:
         if wrong:
             raise ConfigError(f"{path}: {fact}", hint=hint)
+
+
+def _check_alerts(path: Path, settings: Settings) -> None:
+    """Refuse a channel in watch.alerts that nothing describes. Raises ConfigError."""
+    allowed = sorted({*WELL_KNOWN, *settings.alerts})
+    for name in settings.watch.alerts:
+        if name not in allowed:
+            close = difflib.get_close_matches(name, allowed, n=1)
+            raise ConfigError(
+                f"{path}: watch.alerts names {name!r}; allowed: {', '.join(allowed)}",
+                hint=f"did you mean {close[0]!r}?"
+                if close
+                else f"add a table [alerts.{name}] with its kind and address",
+            )
 
 
 def _refuse_secrets(path: Path, value: Any, key: str = "") -> None:
