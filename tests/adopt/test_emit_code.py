@@ -78,7 +78,7 @@ def test_columns_that_no_feature_needs_are_not_loaded(flight_case: Case) -> None
     load = code_of(flight_case)["src/flight_delay/load.py"]
     assert "tailnum" not in load
     assert '"event_id",' in load
-    assert load.endswith("    return raw[COLUMNS]\n")
+    assert load.endswith("    return raw.filter(items=COLUMNS)\n")
 
 
 def test_a_model_holds_its_state_and_answers_raw_rows(flight_case: Case) -> None:

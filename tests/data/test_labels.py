@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from trilho.config import Settings
-from trilho.data.labels import LOADED, append_labels, key_text, source_files
+from trilho.data.labels import LOADED, append_labels, key_text, new_labels, source_files
 from trilho.errors import ConfigError, DataError
 from trilho_runtime.prediction.mask import Mask
 
@@ -170,3 +170,62 @@ def test_keys_are_masked_as_the_servers_mask_them(tmp_path: Path) -> None:
     assert "101" not in (log / LOADED).read_text()
     with pytest.raises(ConfigError, match=r"joined on event_id, which serve\.mask drops from the log"):
         append_labels(mine, tmp_path, log, mask=Mask.parse({"event_id": "drop"}))
+
+
+WORDS = {"value": "churn", "classes": {"sim": 1, "não": 0}}
+
+
+def words(**labels: object) -> Settings:
+    return Settings.model_validate(
+        {
+            "model": {"name": "churn", "task": "classification", "target": "target", "key": "id"},
+            "data": {"source": "data.csv"},
+            "steps": {"load": "churn.load:load", "train": "churn.fit:fit"},
+            "labels": {**WORDS, **labels},
+        }
+    )
+
+
+def test_the_companys_own_words_are_the_models_classes(tmp_path: Path) -> None:
+    table = tmp_path / "clientes.csv"
+    table.write_text("id,uf,churn\nC1,RJ,sim\nC2,SP,não\nC3,SP,\nC4,RJ,1\n")
+    assert append_labels(words(), tmp_path, tmp_path / "log", table, classes=(0, 1)) == 3
+    found = [(line["key"]["id"], line["y"]) for line in lines(tmp_path / "log")]
+    assert found == [("C1", 1.0), ("C2", 0.0), ("C4", 1.0)]  # C3 has no truth yet: that is no "não"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_of_the_target_itself_needs_no_words(tmp_path: Path, suffix: str) -> None:
+    table = tmp_path / f"truth.{suffix}"
+    duckdb.execute(f"COPY (SELECT 'C1' AS id, 1 AS target UNION ALL SELECT 'C2', 2) TO '{table}'")
+    swapped = words(classes={"1": 0, "2": 1})  # the words of the other column
+    fresh = new_labels(swapped, tmp_path, tmp_path / "log", table, classes=())
+    assert {label.key["id"]: label.value for label in fresh} == {"C1": 1.0, "C2": 2.0}
+
+
+def test_a_word_that_stands_for_nothing_is_named_with_those_that_do(tmp_path: Path) -> None:
+    table = tmp_path / "clientes.csv"
+    table.write_text("id,churn\nC1,talvez\n")
+    with pytest.raises(DataError) as caught:
+        append_labels(words(), tmp_path, tmp_path / "log", table, classes=(0, 1))
+    assert "row 1: churn is 'talvez'; allowed: one of 'sim', 'não', 0, 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("select", "classes", "found"),
+    [
+        ("true AS churn", {"true": 1, "false": 0}, 1.0),
+        ("2 AS churn", {"1": 0, "2": 1}, 1.0),
+        ("2.0::DOUBLE AS churn", {"1": 0, "2": 1}, 1.0),
+        ("2.0::DECIMAL(4, 1) AS churn", {"1": 0, "2": 1}, 1.0),
+        ("'t' AS churn", {"t": 0, "f": 1}, 0.0),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_words_are_codes_and_truths_too(
+    tmp_path: Path, select: str, classes: dict[str, float], found: float, suffix: str
+) -> None:
+    table = tmp_path / f"truth.{suffix}"
+    duckdb.execute(f"COPY (SELECT 'C1' AS id, {select}) TO '{table}'")
+    fresh = new_labels(words(classes=classes), tmp_path, tmp_path / "log", table, classes=(0, 1))
+    assert [label.value for label in fresh] == [found]

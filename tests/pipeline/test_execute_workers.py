@@ -220,7 +220,7 @@ def is_alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not become true in time"
@@ -251,7 +251,7 @@ def test_an_interrupt_stops_the_steps(run: Bench, source: Path, tmp_path: Path) 
     eventually(marker.exists)
     pids = json.loads(marker.read_text())
     os.kill(runner.pid, signal.SIGINT)
-    assert runner.wait(30) != 0
+    assert runner.wait(120) != 0
     eventually(lambda: not any(is_alive(pid) for pid in pids))
     manifest = RunFolder.of(run.home, "r1").read()
     assert manifest is not None

@@ -191,6 +191,21 @@ def test_a_shadow_job_is_logged_as_one_and_not_counted_among_what_was_served(tmp
     assert live.to_json()["rows"] == 1
 
 
+def test_a_live_profile_that_fails_leaves_the_answer_and_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bin too few")
+
+    live = profile()
+    monkeypatch.setattr("trilho_runtime.prediction.live.PARTS", 1)  # counted at once, in the request itself
+    monkeypatch.setattr(live, "_count", fail)
+    outcomes = work(log=log_in(tmp_path), live=live).do([Job("a", rows(1, 2)), Job("b", rows(3))])
+    assert scores(outcomes) == [[2.0, 4.0], [6.0]]
+    assert [line["id"] for line in lines_of(tmp_path)] == ["a.0", "a.1", "b.0"]
+    assert live.lost == 3
+
+
 def test_the_live_profile_counts_what_the_log_calls_the_value() -> None:
     live = profile()
     predictor = FakePredictor(classes(0.1, 0.2, 0.7), Outputs("probabilities", (0, 1, 2)))

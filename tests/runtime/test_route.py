@@ -302,7 +302,7 @@ class Fakes(Table):
         behaviours, asked = self.behaviours, self.asked
 
         class Fake(Pool):
-            async def send(self, request: bytes, seconds: float) -> Wire:
+            async def send(self, request: bytes, seconds: float, again: Callable[[], bytes] | None = None) -> Wire:
                 asked.append((route.version, request))
                 found = behaviours.pop(0)
                 if isinstance(found, Exception):

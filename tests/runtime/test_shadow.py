@@ -35,7 +35,7 @@ class Told(Pool):
         super().__init__("http://127.0.0.1:2")
         self.behaviour, self.asked = behaviour, list[bytes]()
 
-    async def send(self, request: bytes, seconds: float) -> Reply:
+    async def send(self, request: bytes, seconds: float, again: Callable[[], bytes] | None = None) -> Reply:
         self.asked.append(request)
         return await self.behaviour(request)
 

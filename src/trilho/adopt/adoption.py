@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trilho.adopt.beforehand import notes_of, unusable
 from trilho.adopt.capture import Progress, capture, find_interpreter
 from trilho.adopt.doctor.examine import examine_notebook
 from trilho.adopt.emit.project import Emitted, emit
@@ -88,6 +89,7 @@ class Adoption:
     findings: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     fallback: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was chosen for the project, and how to choose otherwise
 
     def to_json(self) -> dict[str, Any]:
         """Give what `trilho adopt --json` prints."""
@@ -95,8 +97,9 @@ class Adoption:
 
 
 def forecast_notebook(wish: Wish) -> list[str]:
-    """Say what a notebook would read, write, send and cost; nothing of it runs."""
-    return forecast(read_notebook(wish.source)).lines()
+    """Say what a notebook would read, write, send and cost, and what its interpreter lacks; nothing of it runs."""
+    notebook = read_notebook(wish.source)
+    return [*forecast(notebook).lines(), *unusable(notebook, wish.python)]
 
 
 def adopt_notebook(wish: Wish, say: Say) -> Adoption:
@@ -288,6 +291,7 @@ class _Making:
             findings=[asdict(finding) for finding in once(found)],
             dropped=[asdict(dropped) for dropped in plan.dropped],
             fallback=[asdict(fallback) for fallback in plan.fallback],
+            notes=notes_of(plan, self.choice, made.own.texts["trilho.toml"]),
         )
 
 

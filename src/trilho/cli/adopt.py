@@ -66,7 +66,9 @@ def add_to(app: typer.Typer) -> None:
         given = base / sample if sample is not None else None
         if dry_run:
             here.say(*forecast_notebook(wish))
-            here.done(f"trilho adopt {_typed(source)} --into {_typed(into)}", project=None)
+            said = {"--python": python, "--name": name, "--model": model, "--target": target, "--time": time,
+                    "--timeout": f"{timeout:g}" if timeout is not None else ""}  # fmt: skip
+            here.done(_again(source, into, said), project=None)
             return
         made = adopt_trained(wish, given, here.say) if wish.is_model else adopt_notebook(wish, here.say)
         _report(here, made)
@@ -88,6 +90,7 @@ def _report(here: Session, made: Adoption) -> None:
         here.say(f"  {finding['severity']}: {place}: {finding['message']}")
     if len(made.findings) > len(shown[:12]):
         here.say(f"  {len(made.findings) - len(shown[:12])} more: trilho doctor {_typed(made.folder)}")
+    here.say(*(f"  {line}" for line in made.notes))
     metric = parity["metric"]
     here.say(
         f"{metric['name']}: the notebook {metric['notebook']}, the project {metric['project']}."
@@ -102,6 +105,12 @@ def _report(here: Session, made: Adoption) -> None:
         raise Refused(
             f"the answers are not proven to be the same: {made.verdict}", hint=f"read {made.folder}/parity.html"
         )
+
+
+def _again(source: Path, into: Path, said: dict[str, str]) -> str:
+    """Give the command that adopts, with what was said of it."""
+    options = [f"{name} {shlex.quote(value)}" for name, value in said.items() if value]
+    return " ".join(["trilho adopt", _typed(source), "--into", _typed(into), *options])
 
 
 def _typed(path: Path) -> str:

@@ -83,16 +83,18 @@ def add_to(app: typer.Typer) -> None:
         if found.is_file():
             report = _notebook(here, found, file, python, run, 60 * timeout if timeout is not None else None)
             next_ = f"trilho adopt {shlex.quote(str(found))} --into {found.stem.replace('_', '-').lower()}"
+            next_ += f" --python {shlex.quote(python)}" if python else ""
         else:
             report = _project(found, file, python, run)
             next_ = "trilho train"
         here.folder = None if found.is_file() or path is not None else here.folder
-        _tell(here, report, fail_under, next_ if report.fits.fits else "")
+        lacks = _lacks(found, python) if found.is_file() and report.fits.fits else []
+        _tell(here, report, fail_under, next_ if report.fits.fits else "", lacks)
 
 
-def _tell(here: Session, report: Report, fail_under: float | None, next_: str) -> None:
+def _tell(here: Session, report: Report, fail_under: float | None, next_: str, lacks: list[str]) -> None:
     if not here.as_json:
-        here.say(*report.lines())
+        here.say(*report.lines(), *lacks)
     failed = fail_under is not None and report.readiness.score < fail_under
     if failed and not here.as_json:
         raise NotReady(
@@ -102,6 +104,14 @@ def _tell(here: Session, report: Report, fail_under: float | None, next_: str) -
     here.done(next_ or "write the rules as a function with tests", **report.data(), failed=failed)
     if failed:
         raise typer.Exit(NotReady.exit_code)
+
+
+def _lacks(path: Path, python: str) -> list[str]:
+    """Say what the notebook's interpreter lacks for a project, before anybody waits for a run."""
+    from trilho.adopt.beforehand import unusable
+    from trilho.adopt.notebook import read_notebook
+
+    return unusable(read_notebook(path), python, absent_too=False)
 
 
 def _notebook(

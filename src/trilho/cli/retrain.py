@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from trilho.errors import NotYet, Refused, StepFailed, TrilhoError
 
 if TYPE_CHECKING:
     from trilho.project import Project
+
+RENEWAL_SECONDS = 3.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -86,9 +89,33 @@ def _plan(project: Project) -> list[str]:
     shares = ", then ".join(f"{share}%" for share in project.settings.serve.canary)
     passed = "it waits for an approval" if project.settings.gate.approval else f"it gets {shares} of the requests"
     return [
-        f"{project.name} is trained on all data up to now, rows served and labelled since included",
+        f"{project.name} is trained on {_data(project)}",
         f"the gate judges the new version against {against} on the newest held-out rows; on pass {passed}",
+        *_outdated(project),
     ]
+
+
+def _outdated(project: Project) -> list[str]:
+    """Say that the platform which carries it out has older settings, once it has had the time to take new ones."""
+    from trilho.project.renewal import UNSEEN, outdated
+
+    until = time.monotonic() + RENEWAL_SECONDS
+    while carried_out(project):
+        why = outdated(project)
+        if why == UNSEEN and time.monotonic() < until:
+            time.sleep(0.1)
+            continue
+        return [f"the platform that is up carries it out with trilho.toml as it was: {why}; restart it"] if why else []
+    return []
+
+
+def _data(project: Project) -> str:
+    """Say what a retraining learns from; rows that were served are among it only where the settings say so."""
+    source = f"all rows of {project.settings.data.source}"
+    if not project.settings.data.served:
+        return f"{source}; rows served since are left out ([data] served is false)"
+    labelled = project.labels().labelled
+    return f"{source}, and on the {labelled:,} {'row' if labelled == 1 else 'rows'} that were served and labelled"
 
 
 def _fire(here: Session, project: Project, why: str) -> None:

@@ -47,8 +47,10 @@ def _facts(
     endpoint: EndpointStatus | None,
 ) -> list[tuple[str, str | None]]:
     from trilho.govern.wording import moment
+    from trilho.project.renewal import UNSEEN, outdated
 
     champion = state.versions.get(state.champion) if state.champion is not None else None
+    waits = outdated(project)
     since = f"version {champion.number}, champion since {moment(champion.serving_since)}" if champion else None
     running = endpoint is not None and endpoint.running
     return [
@@ -70,6 +72,7 @@ def _facts(
         ("labels", _labels(labels) if labels.served else None),
         *(("open", f"{x.id}: {x.title}") for x in state.open_incidents),
         ("retraining", f"under way, for {state.retraining.cause}" if state.retraining else None),
+        ("settings", f"older than trilho.toml: {waits}; restart trilho up" if waits and waits != UNSEEN else None),
     ]
 
 

@@ -176,8 +176,7 @@ class _Words:
     def truth(self, value: Any, path: Path, row: int) -> float | str | bool:
         """Give the class or number that a value stands for. Raises DataError where it stands for none."""
         word = value.strip() if isinstance(value, str) else _text(_json_value(value))
-        if word in self.known:
-            value = self.known[word]
+        value = self.known.get(word, self.known.get(canonical_text(word), value))  # 2.0 is 2 in a CSV too
         found = as_class(value, self.classes)
         return _number(value, self.column, path, row, (*self.known, *self.classes)) if found is None else found
 

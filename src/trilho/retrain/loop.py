@@ -70,6 +70,20 @@ def carry_out(
     return _refused(model, retraining, trained) or _released(model, retraining, trained, release)
 
 
+def what_would_change(served: bool, labelled: int) -> str:
+    """Say what to do where a retraining finds nothing new to learn from.
+
+    >>> what_would_change(False, 120)
+    'set [data] served = true, so that the 120 rows served and labelled since are learnt from, or bring new data'
+    >>> what_would_change(True, 0)
+    'bring new data, or labels of what was served (trilho labels load)'
+    """
+    if not served:
+        rows = f"the {labelled:,} rows served and labelled since" if labelled else "rows served and labelled"
+        return f"set [data] served = true, so that {rows} are learnt from, or bring new data"
+    return "bring new data, or labels of what was served (trilho labels load)"
+
+
 def run_of(state: ModelState, retraining: Retraining) -> str | None:
     """Give the newest run that a retraining started, where it has come to that."""
     if retraining.run is not None:

@@ -22,15 +22,27 @@ class Source:
         self._project, self._request, self._say = project, request, say
         self._folder = folder / ".drafts" / "source"
         self._read: tuple[str, list[Path]] = ("", [])
+        self._told = False
 
     def files(self, date: Date) -> list[Path]:
         """Give the files that hold a date's rows."""
         if not self._request.source.startswith(BIGQUERY):
-            return files_on(self._project, self._request.source, date)
+            found = files_on(self._project, self._request.source, date)
+            self._tell_how(found)
+            return found
         address = self._request.source.replace(MARK, f"{date:%Y%m%d}")
         if self._read[0] != address:
             self._read = address, self._fetch(address)
         return self._read[1]
+
+    def _tell_how(self, found: list[Path]) -> None:
+        """Say once whether rows are scored as they lie there or as the project's load makes them."""
+        load = self._project.settings.steps.load
+        if load is None or self._told:
+            return
+        self._told = True
+        made = found[0].is_relative_to(self._project.home / "cache")
+        self._say(f"Rows are read by {load}." if made else f"Rows are taken as they are: {load} reads no Parquet.")
 
     def remove(self) -> None:
         """Remove what was read."""

@@ -6,10 +6,11 @@ segments and joins the labels: a line counts exactly once, whatever is killed wh
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from trilho.core.database import Database
 from trilho_runtime.schema.signature import parse_time
 
-VERSION = 4
+VERSION = 5
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS predictions (
 CREATE INDEX IF NOT EXISTS predictions_by_time ON predictions (time);
 CREATE INDEX IF NOT EXISTS predictions_by_key ON predictions (key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS predictions_without_label ON predictions (time) WHERE labelled = 0;
+CREATE TABLE IF NOT EXISTS attempts (row INTEGER PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS truths (
   ref TEXT PRIMARY KEY, value REAL NOT NULL, met INTEGER NOT NULL, at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (seq INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE, value REAL NOT NULL);
@@ -163,6 +165,30 @@ class Index:
         self.counted["duplicates"] += len(rows) - new
         query = "SELECT row FROM predictions WHERE row BETWEEN ? AND ?"
         return {row for (row,) in self.connection.execute(query, (rows[0][0], rows[-1][0]))}
+
+    def earlier(self, attempts: Mapping[str, int]) -> dict[str, tuple[int, float]]:
+        """Give the rows (number, event time) that are there of an earlier attempt than those, by their ids."""
+        query = (
+            "SELECT p.id, p.row, p.time, coalesce(a.n, 0) FROM predictions p LEFT JOIN attempts a ON a.row = p.row"
+            " WHERE p.id IN (SELECT value FROM json_each(?))"
+        )
+        found = self.connection.execute(query, (json.dumps(list(attempts)),))
+        return {id_: (row, time) for id_, row, time, attempt in found if attempt < attempts[id_]}
+
+    def replace_predictions(
+        self, rows: Sequence[tuple[int, str, str | None, float, int, float]], told: Sequence[float | bytes | None] = ()
+    ) -> None:
+        """Let rows be what later attempts said of them; their numbers, ids and labels stay."""
+        classes = told or [None] * len(rows)
+        self.connection.executemany(
+            "UPDATE predictions SET key = ?, time = ?, version = ?, prediction = ?, told = ? WHERE row = ?",
+            [(*row[2:], class_, row[0]) for row, class_ in zip(rows, classes, strict=True)],
+        )
+        self.counted["duplicates"] += len(rows)
+
+    def note_attempts(self, attempts: Iterable[tuple[int, int]]) -> None:
+        """Keep which attempt (row, number) rows are of; those of a first one are not noted."""
+        self.connection.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?)", attempts)
 
     def meet(self, predictions: Iterable[tuple[int, str, str | None]]) -> None:
         """Give labels that came first to the predictions (row, id, key) that they were waiting for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from trilho.serve.truth import stored, truth_of
 
 DAY_SECONDS = 86400.0
 EPOCH = date(1970, 1, 1)
+MOST_ATTEMPTS = 10**6
 MORE = {"c": "_class", "d": "_decision", "dn": "_decision_version"}
 Row = tuple[int, str, "str | None", float, int, float]
 """Number, id, key, event time, version, prediction: as the index has it."""
@@ -45,6 +46,20 @@ class Batch:
         found = [truth_of(line.get("c")) for line in self.lines]
         return [None if one is None else stored(one) for one in found]
 
+    def attempts(self) -> dict[int, int]:
+        """Give the attempts of the rows that are not of a first one, by their place in the batch."""
+        return {at: n for at, line in enumerate(self.lines) if "a" in line and (n := attempt_of(line))}
+
+    def split(self, places: Collection[int]) -> tuple[Batch, Batch]:
+        """Give the rows at some places, and the others."""
+        chosen = set(places)
+        others = [at for at in range(len(self.rows)) if at not in chosen]
+        return self._picked(sorted(chosen)), self._picked(others)
+
+    def and_then(self, other: Batch) -> Batch:
+        """Give these rows and others after them."""
+        return Batch(self.rows + other.rows, self.lines + other.lines, self.served + other.served)
+
     def by_day(self) -> Iterator[tuple[str, Batch]]:
         """Give the rows of each day of event time."""
         numbers = np.floor_divide(np.array([row[3] for row in self.rows]), DAY_SECONDS).astype(np.int64)
@@ -69,6 +84,16 @@ class Batch:
     def _picked(self, places: Sequence[int]) -> Batch:
         rows, lines, served = self.rows, self.lines, self.served
         return Batch([rows[at] for at in places], [lines[at] for at in places], [served[at] for at in places])
+
+
+def attempt_of(line: Line) -> int:
+    """Give how often a line's request had been sent before; 0 where the line does not say.
+
+    >>> attempt_of({"a": 2}), attempt_of({}), attempt_of({"a": True}), attempt_of({"a": -1})
+    (2, 0, 0, 0)
+    """
+    found = line.get("a")
+    return found if type(found) is int and 0 < found < MOST_ATTEMPTS else 0
 
 
 class Intake:

@@ -217,9 +217,10 @@ class Partitions:
     def settle(self, connection: sqlite3.Connection, *, durably: bool = False) -> None:
         """Make the moves that committed transactions ask for, also those of a process that was killed before.
 
-        They are remembered until they are on the disk, which is waited for `durably`, or when they are many.
+        A day's own move comes before those into it. All are remembered until they are on the disk, which is waited for
+        `durably`, or when they are many.
         """
-        moves = connection.execute("SELECT place, draft, link FROM moves").fetchall()
+        moves = connection.execute("SELECT place, draft, link FROM moves ORDER BY place").fetchall()
         for place, draft, link in moves:
             if place not in self._moved:
                 self._move(self.folder / place, self.folder / draft, link)

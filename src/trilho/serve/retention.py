@@ -33,6 +33,7 @@ DELETIONS = {
     " AND NOT EXISTS (SELECT 1 FROM predictions o WHERE o.key = p.key AND o.row NOT IN (SELECT row FROM temp.gone)))",
     "labels": "DELETE FROM labels WHERE row IN (SELECT row FROM temp.gone)",
     "corrections": "DELETE FROM corrections WHERE row IN (SELECT row FROM temp.gone)",
+    "attempts": "DELETE FROM attempts WHERE row IN (SELECT row FROM temp.gone)",
     "rows": "DELETE FROM predictions WHERE row IN (SELECT row FROM temp.gone)",
 }
 

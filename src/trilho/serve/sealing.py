@@ -15,6 +15,7 @@ from trilho.serve.index import Index, Line, seconds_of
 from trilho.serve.intake import DAY_SECONDS, Batch, Intake, day_text
 from trilho.serve.lines import Chunk, gone, read_chunk
 from trilho.serve.partitions import Partitions
+from trilho.serve.superseding import latest, supersede
 from trilho.serve.truth import label_columns, stored, truth_of
 from trilho_runtime.prediction.log import Classes, is_truth
 
@@ -136,7 +137,9 @@ class Sealer:
 
     def _take_predictions(self, index: Index, lines: list[Line]) -> None:
         batch = self._intake.read((line for line in lines if not line.get("s")), index.next_row(), index.counted)
-        batch = batch.chosen(index.add_predictions(batch.rows, batch.told()))
+        batch, later = supersede(latest(batch, index.counted), self._partitions, index)
+        batch = batch.chosen(index.add_predictions(batch.rows, batch.told())).and_then(later)
+        index.note_attempts((batch.rows[at][0], n) for at, n in batch.attempts().items())
         self._add("segments", index, batch)
         index.meet((row[0], row[1], row[2]) for row in batch.rows)
         first = index.next_number("shadow", "SELECT 0")

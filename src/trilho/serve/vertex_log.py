@@ -19,7 +19,7 @@ from trilho_runtime.prediction.log import LineLog
 from trilho_runtime.prediction.mask import Mask
 
 FORMAT = 2
-ENTRY = {"decision": "d", "decision_version": "dn"}
+ENTRY = {"decision": "d", "decision_version": "dn", "attempt": "a"}
 NO_MASK = Mask()
 
 

@@ -15,7 +15,9 @@ class Job:
 
     `rows` are JSON objects {field: value}; a protocol that takes arrays makes objects of them. `entries` is how the
     caller wants a prediction told; None leaves it to the server's own setting. A shadow job is answered to nobody but
-    the router: its lines say so, and it counts in no profile.
+    the router: its lines say so, and it counts in no profile. `attempt` is how often the router has sent the request
+    before, to a server that may have written its lines and ended: of an id that is in the log more than once, the
+    latest attempt's line is what the caller was told.
 
     >>> Job("a9f7ba6f72dacd66a21e8ea9", [{"x": 1.0}, {"x": 2.0}]).size
     2
@@ -26,6 +28,7 @@ class Job:
     past: Sequence[Any] = ()
     entries: Entries | None = None
     shadow: bool = False
+    attempt: int = 0
 
     @property
     def size(self) -> int:

@@ -43,12 +43,15 @@ class Lines:
         decisions: Sequence[Any] | None = None,
         decision_version: str | None = None,
         shadows: Sequence[bool] = (),
+        attempts: Sequence[int] = (),
         *,
         known: bool = False,
     ) -> bytes:
         """Give the lines of rows; `shadows` says of each whether nobody was told, where that is so of any.
 
-        `known` says that the rows hold no fields but the signature's, for whoever has looked already.
+        `attempts` says of each how often its request had been sent before, where one had: of an id that has several
+        lines the latest attempt's counts. `known` says that the rows hold no fields but the signature's, for whoever
+        has looked already.
 
         >>> from trilho_runtime.schema.signature import Field
         >>> lines = Lines(2, Signature((Field("x", "number", False),)), Telling.of({"task": "regression"}))
@@ -69,6 +72,9 @@ class Lines:
         for line, shadow in zip(told, shadows, strict=False):
             if shadow:
                 line["s"] = 1
+        for line, attempt in zip(told, attempts, strict=False):
+            if attempt and "s" not in line:  # whoever asks unseen asks once
+                line["a"] = attempt
         return b"".join(map(_dumped, told))
 
     def kept(self, rows: Sequence[Mapping[str, Any]], *, known: bool = False) -> Sequence[Mapping[str, Any]]:

@@ -28,6 +28,7 @@ from trilho_runtime.web.http import (
     Handler,
     HttpError,
     Request,
+    attempt_of,
     identity_of,
     is_shadow,
     parse_json,
@@ -99,7 +100,8 @@ class Inference:
         rows = rows_of(inputs, model.predictor.signature.fields)
         wanted = Wanted(payload, telling, self._plane.decides)
         check_size(rows, model.names, self._max_rows)
-        job = Job(identity_of(request.scope), rows, past_of(payload), shadow=is_shadow(request.scope))
+        scope = request.scope
+        job = Job(identity_of(scope), rows, past_of(payload), shadow=is_shadow(scope), attempt=attempt_of(scope))
         try:
             outcome = await self._plane.answer(job)
         except HttpError as error:

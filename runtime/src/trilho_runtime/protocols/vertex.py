@@ -24,6 +24,7 @@ from trilho_runtime.web.http import (
     Handler,
     HttpError,
     Request,
+    attempt_of,
     health_paths,
     identity_of,
     is_shadow,
@@ -134,7 +135,8 @@ class Vertex:
         rows, parameters = read_rows(payload, shape.fields), read_parameters(payload)
         check_size(rows, shape.model.names, self._max_rows)
         entries = read_entries(parameters)
-        job = Job(identity_of(request.scope), rows, read_past(parameters), entries, is_shadow(request.scope))
+        scope = request.scope
+        job = Job(identity_of(scope), rows, read_past(parameters), entries, is_shadow(scope), attempt_of(scope))
         outcome = await self._plane.answer(job)
         request.rows, request.version = len(rows), outcome.version
         return self._write(shape, outcome, rows, entries or self._entries)

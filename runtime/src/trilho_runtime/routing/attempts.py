@@ -1,6 +1,8 @@
 """The attempts at one request: versions are asked until one answers, and what came of each is counted.
 
-A prediction changes nothing but the log, where its id counts once, so that asking twice is safe.
+A prediction changes nothing but the log, where its id counts once, so that asking twice is safe. A server may have
+written its lines and ended before it answered: a request that is sent again says which attempt it is, and of an id that
+is in the log more than once the latest counts, which is what the caller was told.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from trilho_runtime.routing.routes import Table
 from trilho_runtime.routing.scores import bin_of, read_scores
 from trilho_runtime.routing.traffic import Counts, Route
 from trilho_runtime.routing.upstream import Overdue, Reply, Unanswered
-from trilho_runtime.web.http import HttpError
+from trilho_runtime.web.http import ATTEMPT_HEADER, HttpError
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 0.5
 CRASH_SECONDS = 0.25  # one crash breaks many connections: within so long they are one error of the version
@@ -30,6 +32,17 @@ class Asked:
     version: int | None = None
     refusals: frozenset[int] = REFUSAL
     """The statuses by which a version refuses rows."""
+
+    def sent(self, before: int) -> bytes:
+        """Give the bytes as they are sent where they may have left lines before, so often.
+
+        >>> Asked(b"POST /predict HTTP/1.1\\r\\nhost: trilho\\r\\n\\r\\n").sent(2)
+        b'POST /predict HTTP/1.1\\r\\nx-trilho-attempt: 2\\r\\nhost: trilho\\r\\n\\r\\n'
+        """
+        if not before:
+            return self.wire
+        first, end, rest = self.wire.partition(b"\r\n")
+        return b"%b\r\n%b: %d%b%b" % (first, ATTEMPT_HEADER.encode(), before, end, rest)
 
     @classmethod
     def at(cls, path: str, wire: bytes, key: str | None) -> Asked:
@@ -50,6 +63,8 @@ class Tried:
     died: set[int] = field(default_factory=set)
     """Versions whose server ended while it had the request."""
     deaths: int = 0
+    lost: int = 0
+    """How often it was sent to a server that may have written its lines, and has not answered."""
     refusal: Reply | None = None
     """What a version said that is not trusted, and refused or failed; `refused` is its number."""
     refused: int = 0
@@ -154,7 +169,7 @@ class Attempts:
         started = time.perf_counter()
         failed, judged = True, True
         try:
-            reply = await self._table.pool(route).send(asked.wire, self._answer_seconds)
+            reply = await self._send(route, asked, tried)
             failed = reply.status >= 500
             judged = reply.status not in asked.refusals or trusted in (None, route.version)
         except Overdue as error:
@@ -170,6 +185,21 @@ class Attempts:
                 tried.blamed.add(route.version)
         if judged and not failed:
             self._add(route.version, reply, time.perf_counter() - started)
+        return reply
+
+    async def _send(self, route: Route, asked: Asked, tried: Tried) -> Reply:
+        """Send a request to a version, with the number of the attempt."""
+
+        def again() -> bytes:
+            tried.lost += 1
+            return asked.sent(tried.lost)
+
+        try:
+            reply = await self._table.pool(route).send(asked.sent(tried.lost), self._answer_seconds, again)
+        except Unanswered as error:
+            tried.lost += error.sent
+            raise
+        tried.lost += reply.status >= 500
         return reply
 
     def _is_crash(self, version: int) -> bool:

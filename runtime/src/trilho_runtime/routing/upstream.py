@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -157,10 +158,11 @@ class Pool:
         self._idle: list[Connection] = []
         self._retired = False
 
-    async def send(self, request: bytes, seconds: float) -> Reply:
+    async def send(self, request: bytes, seconds: float, again: Callable[[], bytes] | None = None) -> Reply:
         """Send a request. Raises Unanswered or Overdue.
 
-        A kept connection may have been closed by the server just now: then the request goes out once more on a new one.
+        A kept connection may have been closed by the server just now: then the request goes out once more on a new one,
+        as `again` gives it where the server may have had it.
         """
         sent = False
         while self._idle and not sent:
@@ -171,7 +173,8 @@ class Pool:
                 except Unanswered as error:
                     sent = error.sent
         try:
-            return await self._on(await self._connect(), request, seconds)
+            connection = await self._connect()
+            return await self._on(connection, again() if sent and again is not None else request, seconds)
         except Unanswered as error:
             raise Unanswered(str(error), sent=sent or error.sent) from None
 

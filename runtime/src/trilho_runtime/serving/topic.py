@@ -25,6 +25,8 @@ class Topic:
     async def keep(self, work: Work, job: Job, outcome: Outcome) -> bool:
         """Publish a request, and say whether the topic has acknowledged it."""
         entries = work.telling.full(outcome)
+        if job.attempt:
+            entries = [{**entry, "attempt": job.attempt} for entry in entries]
         rows = work.lines.kept(job.rows, known=outcome.extra == 0)
         endpoint = self._endpoint or work.model.name
         try:

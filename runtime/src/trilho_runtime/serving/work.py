@@ -155,7 +155,10 @@ class Work:
         kept = len(ids)
         if self._log is not None:
             shadows = [job.shadow for job in mine for _ in job.rows] if any(job.shadow for job in mine) else ()
-            lines = self.lines.of(ids, part.rows, told, decisions, decision_version, shadows, known=part.known)
+            attempts = [job.attempt for job in mine for _ in job.rows] if any(job.attempt for job in mine) else ()
+            lines = self.lines.of(
+                ids, part.rows, told, decisions, decision_version, shadows, attempts, known=part.known
+            )
             kept = self._log.write(lines, len(ids))
         start, extra = 0, 0 if part.known else None
         for place, size in zip(part.places, part.sizes, strict=True):

@@ -17,6 +17,7 @@ from trilho_runtime.web.notes import RequestNotes, note
 
 __all__ = [
     "ALL",
+    "ATTEMPT_HEADER",
     "IDENTITY_HEADER",
     "MAX_BODY",
     "MAX_DEPTH",
@@ -28,6 +29,7 @@ __all__ = [
     "Headers",
     "HttpError",
     "Request",
+    "attempt_of",
     "health_paths",
     "identity_of",
     "is_shadow",
@@ -43,6 +45,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 IDENTITY = re.compile(r"[0-9a-f]{24}")
 IDENTITY_HEADER = "x-trilho-identity"
 SHADOW_HEADER = "x-trilho-shadow"
+ATTEMPT_HEADER = "x-trilho-attempt"
+MOST_DIGITS = 6  # of an attempt's number
 FAILED = b'{"error":"the server failed; its log says how"}'
 ANY = "/*"
 ALL = "*"
@@ -181,6 +185,13 @@ def identity_of(scope: Any) -> str:
 def is_shadow(scope: Any) -> bool:
     """Say whether the router asks for an answer that no caller will see."""
     return scope.headers.get(SHADOW_HEADER) is not None
+
+
+def attempt_of(scope: Any) -> int:
+    """Give how often the router has sent this request before; 0 for a first time, and for a caller of our own."""
+    given: str | None = scope.headers.get(ATTEMPT_HEADER)
+    whole = given is not None and given.isascii() and given.isdigit() and len(given) <= MOST_DIGITS
+    return int(given) if given is not None and whole else 0
 
 
 def predict_paths() -> frozenset[str]:

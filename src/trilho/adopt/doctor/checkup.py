@@ -73,7 +73,7 @@ def _certificate(facts: Facts) -> list[Finding]:
     if facts.parity in ("", "valid"):
         return []
     said = "was not given" if facts.parity == "not certified" else f"does not count: {facts.parity}"
-    fix = "adopt the notebook again, or say in the README what was changed since, and why"
+    fix = 'adopt the notebook again; after a change of the model that is meant, make golden WHY="..." says so in git'
     return [Finding("certificate", None, None, f"the parity certificate {said}",
                     "warning", fix, "parity.json")]  # fmt: skip
 

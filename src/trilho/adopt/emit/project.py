@@ -20,6 +20,7 @@ from trilho.adopt.emit.story import story, summary_of, title_of
 from trilho.adopt.emit.tests import golden_text, write_tests
 from trilho.adopt.notebook import Notebook
 from trilho.adopt.plan import Choice, Finding, Plan
+from trilho.adopt.standard.render import GOLDEN
 from trilho.adopt.trace import Read, Trace
 from trilho.errors import TrilhoError
 
@@ -27,11 +28,12 @@ HOLDS = {
     "load": "the data, read as the notebook read it",
     "features": "raw rows to features, the same in training and in serving",
     "state": "what is learnt from the training rows besides the model",
-    "predict": "raw rows and a model to predictions; `python -m {package}.predict`",
+    "predict": "raw rows and a model to predictions; `PYTHONPATH=src .venv/bin/python -m {package}.predict`",
     "fit": "rows and their true values to a fitted model",
-    "evaluate": "the notebook's split and metrics; `python -m {package}.evaluate`",
+    "evaluate": "the notebook's split and metrics; `PYTHONPATH=src .venv/bin/python -m {package}.evaluate DATA`",
     "decide": "the rule on top of the score",
 }
+EXPECTED = "what the tests expect of the answers; `make golden` keeps new ones, after a change that is meant"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def emit(
     return Emitted(
         texts, {f"tests/golden/{file}": content for file, content in observed.tables.items()}, copies,
         summary_of(notebook, choice), story(plan, choice, trace, notebook),
-        (*_held(code, plan.package), *held(queries)),
+        (*_held(code, plan.package), *held(queries), (GOLDEN, EXPECTED)),
         (*wanted, "pytest"), tuple(personal), tuple(_findings(choice, observed, personal)),
     )  # fmt: skip
 

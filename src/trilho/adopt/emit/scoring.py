@@ -87,8 +87,13 @@ def predict_text(plan: Plan, choice: Choice) -> list[str]:
 
 def decide_text(threshold: Threshold) -> list[str]:
     """Write the function that says yes or no to a score."""
-    name = threshold.source if threshold.source.isidentifier() else "THRESHOLD"
+    name = limit_name(threshold)
     direction = "above" if threshold.operator == ">" else "at or above"
     doc = docstring(f"Say yes to a score {direction} the notebook's limit", cells_phrase([threshold.cell]), "    ")
     return [f"{name} = {threshold.value!r}",
             f"def decide(score: float) -> bool:\n    {doc}\n    return score {threshold.operator} {name}"]  # fmt: skip
+
+
+def limit_name(threshold: Threshold) -> str:
+    """Give what the limit is called in decide.py: as in the notebook, where it has a name there."""
+    return threshold.source if threshold.source.isidentifier() else "THRESHOLD"

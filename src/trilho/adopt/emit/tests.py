@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from trilho.adopt.emit.keeping import FILE as KEEPING
+from trilho.adopt.emit.keeping import has_limit, keeping_script
 from trilho.adopt.emit.scoring import has_model
 from trilho.adopt.plan import Choice, Lookback, Plan
 
@@ -22,6 +24,13 @@ import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
 DATA = Path(__file__).parents[1] / DATA_FILE
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what to do where the answers changed because the model was meant to change."""
+    if terminalreporter.stats.get("failed"):
+        said = 'Was the model meant to change? make golden WHY="..." keeps its answers as what is expected.'
+        terminalreporter.write_line(said)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +74,8 @@ ROWS_FIXTURE = '''    """Give the raw rows without what is predicted."""
 PAST_ROWS = '''    """Give the raw rows as the past is given: with their true values, in the last column."""
     return table.drop(columns=TARGET_NAME).assign(TARGET_FLOAT)
 '''
+ROWS_MADE = "rows = table.drop(columns=TARGET_NAME)"
+PAST_MADE = "rows = table.drop(columns=TARGET_NAME).assign(TARGET_FLOAT)"
 LOAD = '''"""The project reads the rows that the notebook read."""
 
 import hashlib
@@ -262,7 +273,11 @@ def test_a_missing_value_gets_an_answer(
 """
 DECIDE = '''"""The decision is the notebook's at its own limit, and on both sides of it."""
 
+import json
 import math
+from pathlib import Path
+
+LIMIT = json.loads((Path(__file__).parent / "golden" / "golden.json").read_text(encoding="utf-8"))["limit"]
 
 
 def test_the_limit_itself() -> None:
@@ -316,8 +331,13 @@ def write_tests(plan: Plan, choice: Choice, facts: Mapping[str, Any], data: str)
         MISSING if facts["missing"] else "",
     ]
     texts["test_parity.py"] = _with("".join(parts), names, scoring)
+    script, imports = keeping_script(plan, choice, facts)
+    made = PAST_MADE if plan.past is not None else ROWS_MADE
+    texts[KEEPING] = _with(script, names | {"ROWS_MADE": made.replace("TARGET_NAME", names["TARGET_NAME"])
+                                            .replace("TARGET_FLOAT", names.get("TARGET_FLOAT", ""))},
+                           [*imports, *_typed(plan)])  # fmt: skip
     if choice.threshold is not None and choice.task == "classification":
-        names |= {"LIMIT": repr(choice.threshold.value), "AT_LIMIT": str(choice.threshold.operator == ">=")}
+        names |= {"AT_LIMIT": str(choice.threshold.operator == ">=")}
         texts["test_decide.py"] = _with(DECIDE, names, [f"from {plan.package}.decide import decide"])
     return texts
 
@@ -333,6 +353,7 @@ def golden_text(choice: Choice, facts: Mapping[str, Any], types: Mapping[str, st
         "predictions": facts["predictions"], "state": facts["state"],
         "metrics": {m.name: m.value for m in choice.metrics if not m.function.endswith(TABLES)},
         "missing": facts["missing"], "unseen": facts["unseen"],
+        **({"limit": choice.threshold.value} if choice.threshold is not None and has_limit(choice) else {}),
     }  # fmt: skip
     lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in golden.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Task = Literal["classification", "regression"]
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SYSTEM = {"lightgbm": "libgomp1"}  # Debian's packages that wheels expect to find
+GOLDEN = "tests/golden/"  # of projects whose tests compare with what a notebook answered
 FILES = (("src/{package}/features.py", "raw rows to features, one row at a time"),
          ("src/{package}/train.py", "features and target to a fitted estimator"))  # fmt: skip
 
@@ -131,6 +132,7 @@ def _more(values: Values) -> dict[str, Any]:
         "system": system_packages(values.libraries),
         "actions": pins.ACTIONS,
         "files": files,
+        "adopted": any(file == GOLDEN for file, _ in files),
         "title": values.name,
         "summary": " ".join(values.summary.split()) or f"A model of {values.task} in trilho's standard.",
         "published": f"trilho=={values.version}",

@@ -16,10 +16,9 @@ def label_facts(request: dict[str, Any], table: Any) -> dict[str, Any]:
     if not column or not before.index.is_unique or not table.index.isin(before.index).all():
         return {}
     raw, target = before.loc[table.index, column], table[request["target"]]
-    if _is_number(raw) and _is_number(target):
-        if bool((raw.astype(float) == target.astype(float))[raw.notna()].all()):
-            return {"column": column, "classes": {}}
     known = raw.notna() & target.notna()
+    if _is_number(raw) and _is_number(target) and bool((raw == target)[known].all()):
+        return {"column": column, "classes": {}}
     pairs = sorted({(word_of(word), float(truth)) for word, truth in zip(raw[known], target[known], strict=True)})
     if not pairs or len(pairs) > MOST or len({word for word, _ in pairs}) < len(pairs):
         return {}
@@ -30,17 +29,29 @@ def before_labels(source: str, data: Path) -> tuple[str, Any]:
     """Run load up to where it asks for the answer column; give that column and the rows; "" where it asks for none."""
     tree = ast.parse(source)
     load = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "load")
-    asked = next((at for at, node in enumerate(load.body) if isinstance(node, ast.If) and _asks(node.test)), None)
-    if asked is None:
+    for at, node in enumerate(load.body):
+        column, frame = asked(node.test) if isinstance(node, ast.If) else ("", None)
+        if column and frame is not None:
+            load.body[at:] = [ast.copy_location(ast.Return(frame), node)]
+            names: dict[str, Any] = {"__name__": "load", "__file__": ""}
+            code = compile(ast.fix_missing_locations(tree), "load.py", "exec")
+            exec(code, names)  # noqa: S102  the project's own code
+            return column, names["load"](data)
+    return "", None
+
+
+def asked(test: ast.expr) -> tuple[str, ast.expr | None]:
+    """Give the column and the table of the question that load asks of its rows.
+
+    >>> asked(ast.parse('"churn" in df.columns', mode="eval").body)[0]
+    'churn'
+    """
+    if not isinstance(test, ast.Compare) or not isinstance(test.ops[0], ast.In):
         return "", None
-    question = load.body[asked]
-    assert isinstance(question, ast.If) and isinstance(question.test, ast.Compare)  # noqa: S101, PT018
-    column, frame = question.test.left, question.test.comparators[0]
-    assert isinstance(column, ast.Constant) and isinstance(frame, ast.Attribute)  # noqa: S101, PT018
-    load.body[asked:] = [ast.copy_location(ast.Return(frame.value), question)]
-    names: dict[str, Any] = {"__name__": "load", "__file__": ""}
-    exec(compile(ast.fix_missing_locations(tree), "load.py", "exec"), names)  # noqa: S102  the project's own code
-    return str(column.value), names["load"](data)
+    column, place = test.left, test.comparators[0]
+    if not isinstance(column, ast.Constant) or not isinstance(place, ast.Attribute) or place.attr != "columns":
+        return "", None
+    return str(column.value), place.value
 
 
 def word_of(value: Any) -> str:
@@ -51,13 +62,6 @@ def word_of(value: Any) -> str:
         return str(value).lower()
     whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
     return str(int(value)) if whole else str(value)
-
-
-def _asks(test: ast.expr) -> bool:
-    """Say whether it is the question that load asks of its rows: `"churn" in df.columns`."""
-    asked = isinstance(test, ast.Compare) and isinstance(test.left, ast.Constant) and isinstance(test.ops[0], ast.In)
-    place = test.comparators[0] if isinstance(test, ast.Compare) else None
-    return asked and isinstance(place, ast.Attribute) and place.attr == "columns" and isinstance(place.value, ast.Name)
 
 
 def _is_number(column: Any) -> bool:
