@@ -298,9 +298,7 @@ def _check_alerts(path: Path, settings: Settings) -> None:
             close = difflib.get_close_matches(name, allowed, n=1)
             raise ConfigError(
                 f"{path}: watch.alerts names {name!r}; allowed: {', '.join(allowed)}",
-                hint=f"did you mean {close[0]!r}?"
-                if close
-                else f"add a table [alerts.{name}] with its kind and address",
+                hint=f"did you mean {close[0]!r}?" if close else f"add a table [alerts.{name}] to it",
             )
 
 

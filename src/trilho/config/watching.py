@@ -24,12 +24,19 @@ class Watch(Table):
     """How far (total variation) a feature may move without being called drift."""
     degradation: Annotated[float, Field(ge=0)] = 0.1
     """By what share the loss may grow over the held-out rows' before it counts as worse (0.1 is a tenth)."""
+    minimum: float | None = None
+    """The metric's lowest acceptable value, such as 0.7 for an AUC (for an error, its highest): incidents are graded by
+    the way to it. Without one what `degradation` allows stands in."""
     ignore: list[str] = []
     """Columns that are not watched; the key, the time and the target never are."""
     alerts: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]] = []
     """Where alerts go besides the console: "slack", "teams", or names of [alerts.NAME] tables."""
+    cooldown: Duration = timedelta(days=1)
+    """An incident whose cause alarms again within this time of its end is opened again, instead of a new one."""
     language: Literal["en", "pt-BR"] = "en"
     """The language of alerts."""
+    runbook: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """The address of what to do about this model; every alert links it."""
 
 
 class Alert(Table):
@@ -40,25 +47,27 @@ class Alert(Table):
     """
 
     kind: Literal["slack", "teams", "webhook", "email", "apprise"]
-    """Slack, Teams (a Workflows webhook), any HTTP receiver of CloudEvents, e-mail, or whatever else Apprise reaches."""
+    """Slack, Teams (a Workflows webhook), a receiver of CloudEvents over HTTP, e-mail, or whatever Apprise reaches."""
     address: Secret | None = None
     """Where to send, as "secret://NAME": the value is a webhook's address, or for email and apprise Apprise's, such as
     mailtos://USER:PASSWORD@HOST?to=TEAM@HOST."""
     token: Secret | None = None
-    """For slack: a bot's token, as "secret://NAME", instead of an address; it can thread, update and add the chart."""
+    """For slack: a bot's token, as "secret://NAME", instead of an address; it threads, updates and adds the chart.
+    Without one TRILHO_SLACK_TOKEN holds or names it."""
     room: str | None = None
-    """For slack with a token: the channel's id, such as "C0123ABCD"."""
+    """For slack with a token: the channel's id, such as "C0123ABCD"; by default TRILHO_SLACK_CHANNEL."""
     secret: Secret | None = None
-    """For webhook: the key that bodies are signed with, as "secret://NAME"; without one they are not signed."""
+    """As "secret://NAME": for webhook the key that bodies are signed with, without one they are not; for slack the
+    app's signing secret, which lets a button of its messages acknowledge."""
 
     @model_validator(mode="after")
     def _whole(self) -> Alert:
         if self.kind != "slack" and (self.token or self.room):
             raise ValueError(f"token and room: kind {self.kind!r} has none; allowed: only for kind slack")
-        if self.kind != "webhook" and self.secret:
-            raise ValueError(f"secret: kind {self.kind!r} has none; allowed: only for kind webhook")
+        if self.kind not in ("webhook", "slack") and self.secret:
+            raise ValueError(f"secret: kind {self.kind!r} has none; allowed: only for kinds webhook and slack")
         if self.kind in ("webhook", "email", "apprise") and self.address is None:
             raise ValueError(f'address: kind {self.kind!r} needs one, such as "secret://alerts"')
-        if bool(self.token) != bool(self.room):
-            raise ValueError("token and room: a bot needs both; allowed: both or none")
+        if self.token and not self.room:
+            raise ValueError('room: a bot needs the channel\'s id; allowed: such as "C0123ABCD"')
         return self
