@@ -15,6 +15,7 @@ collect_ignore = [  # scripts for other interpreters
     "adopt/slice_replay_run.py",
     "runtime/history_equality.py",
     "runtime/package_cases.py",
+    "watch/frames_run.py",
 ]
 
 
