@@ -155,7 +155,7 @@ def test_evidence_restarts_after_an_alarm_and_what_was_learnt_stays() -> None:
     detector = DriftDetector(fitted(independent, rng), 100.0)
     shifted = detector.reference.profile(named(independent(rng, 0) + 1.0))
     assert detector.update(shifted).alarm
-    assert detector.evidence == 0.0
+    assert detector.evidence < 1e-9  # what is left is of kinds that did not alarm
     assert detector.seen.sum() > 0
     assert detector.update(shifted).alarm
 

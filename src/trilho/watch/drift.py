@@ -1,9 +1,14 @@
-"""Drift of inputs and predictions: an e-detector on counts, with a promise about false alarms.
+"""Drift of inputs and predictions: e-detectors on counts, with one promise about false alarms.
 
 For each feature several *guesses* of today's distribution bet against the nearest distribution that is still allowed
 (within the feature's tolerance of the reference). A bet's evidence is multiplied over windows and restarted all the
-time (Shiryaev-Roberts); the mean over guesses and features is compared with a threshold A. In any T windows without
+time (Shiryaev-Roberts); the mean over guesses and features is compared with a threshold. In any T windows without
 drift at most T/A false alarms are expected, however the features depend on each other.
+
+The promise is one, and three kinds of alarms share it by weights that sum to 1: inputs, predictions, and the quality of
+the data (values that are null, NaN, infinite, outside the reference's range or unknown to it). A kind of weight w
+alarms at A/w, so that its own false alarms are at most w T/A. Inputs are judged among the values that are there and
+known; how many are not is for quality to say.
 
 Shin, Ramdas, Rinaldo: E-detectors, arXiv 2203.03532. The projection and its certificate: docs of `project`.
 """
@@ -11,245 +16,263 @@ Shin, Ramdas, Rinaldo: E-detectors, arXiv 2203.03532. The projection and its cer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilho.watch.reference import Allowance, allowances, noise
+from trilho.watch.frame import Frame, Layout, is_prediction
+from trilho.watch.memory import Memory, decode, encode
+from trilho.watch.projection import READY_WEIGHTS, TINY, Flags, Floats, project, tilt
+from trilho.watch.quality import Quality
+from trilho.watch.reading import Cause, DriftKind, KindEvidence, Reading, Window
+from trilho.watch.reference import ENOUGH_WINDOWS, Allowance, allowances
+from trilho.watch.seasons import Seasons
 from trilho_runtime.profile import Reference
 
-Floats = NDArray[np.float64]
-MEMORIES = (0.0, 0.8, 0.97)
-SHIFTS = (0.1, -0.1, 0.25, -0.25, 0.6, -0.6)
-SCALES = (0.8, 1.25)
-RISES = (0.1, 0.5)
-PRIOR = 50.0
+if TYPE_CHECKING:
+    from trilho.watch.slices import Slices
+
+__all__ = ["WEIGHTS", "Cause", "DriftDetector", "KindEvidence", "Reading", "project", "tilt"]
+
 LARGEST = 600.0  # of a log, so that no sum overflows
-
-
-@dataclass(frozen=True)
-class Moved:
-    """One feature in one window: its share of the evidence, its distance and how far it may move.
-
-    The distance is a total variation, less what chance alone would give: over all bins or, where that says more,
-    between one special bin and the rest. `words` say what moved most.
-    """
-
-    feature: str
-    share: float
-    distance: float
-    tolerance: float
-    words: str
-
-
-@dataclass(frozen=True)
-class Drift:
-    """What one window showed; `causes` are all features, the largest share of the evidence first."""
-
-    alarm: bool
-    evidence: float
-    threshold: float
-    causes: tuple[Moved, ...]
+WEIGHTS: Mapping[DriftKind, float] = {"inputs": 0.4, "predictions": 0.1, "quality": 0.1}
+FEW_EXCURSIONS = 4.0
+SLICED = 0.5  # of the inputs' and predictions' evidence is the slices', where there are any
 
 
 class DriftDetector:
     """Watch windows of counts, one after the other.
 
-    `average_run_length` is A: the expected number of windows between false alarms is at least this.
+    `average_run_length` is A: at most T/A false alarms are expected in T windows. `weights` are the kinds' shares of
+    that promise; a kind that the reference has nothing of leaves its share to the others. `restart` is what each window
+    stakes anew, less than 1 where two detectors share one promise.
+
+    >>> reference = Reference.fit({"x": np.arange(5000.0) % 100}, None, 86400)
+    >>> reading = DriftDetector(reference).update(reference.profile({"x": np.arange(5000.0) % 40}))
+    >>> reading.alarm, reading.causes[0].feature
+    (True, 'x')
     """
 
     def __init__(
         self,
         reference: Reference,
-        average_run_length: float,
+        average_run_length: float = 1000,
         tolerance: float | Literal["auto"] = "auto",
+        *,
+        weights: Mapping[DriftKind, float] | None = None,
+        window: float | timedelta | None = None,
         allowed: Sequence[Allowance] | None = None,
+        slices: Slices | None = None,
+        restart: float = 1.0,
     ) -> None:
+        if slices is not None:
+            reference = slices.beside(reference)
+            allowed = None
         self.reference = reference
+        self._sliced = len(slices.features) if slices is not None else 0
         self.threshold = float(average_run_length)
         self.allowances = list(allowed) if allowed is not None else allowances(reference, tolerance)
-        self.names = [f.name for f in reference.features]
-        self._sizes = [len(f.labels) for f in reference.features]
-        self.q = self._pad([a.q for a in self.allowances])
-        self.tolerance = np.array([a.tolerance for a in self.allowances])
-        self.kappa = np.array([a.kappa for a in self.allowances])
-        self.most = np.array([a.rows for a in self.allowances])
-        cap = np.array([a.cap for a in self.allowances])
-        self.capped, self.log_cap = np.isfinite(cap), np.log(cap)
-        self._ready = self._ready_bets()  # J, F, K scores of bets that never change
-        self._bets = np.concatenate([np.zeros((len(MEMORIES), len(self.names)), bool), (self._ready != 0).any(2)])
-        self._weights = self._weigh()
-        self.seen = np.zeros((len(MEMORIES), *self.q.shape))
-        self.log_m = np.full(self._bets.shape, -np.inf)
+        features = reference.features
+        self.layout = Layout.of(features)
+        self.names = list(self.layout.names)
+        self.frame = Frame.of(self.layout, self.allowances)
+        given = window.total_seconds() if isinstance(window, timedelta) else window
+        self.window_seconds = float(given or reference.window_seconds)
+        learn = tolerance == "auto" and self.window_seconds == reference.window_seconds
+        self.seasons = Seasons.learn(reference, self.allowances, self.layout) if learn else Seasons.none(self.layout)
+        self._of_kind, self.weights = self._kinds(weights or WEIGHTS)
+        self._memory = Memory(self.frame.inputs.shape)
+        self._quality = Quality(self.layout)
+        self.restart = restart
+        self.windows = 0
+        self._stakes(self.frame)
+        self.log_m = np.full((self._memory.count + len(self.frame.ready), len(features)), -np.inf)
 
-    def update(self, profile: Mapping[str, NDArray[Any]]) -> Drift:
-        """Take in one window's counts; on an alarm the evidence starts again, what was learnt stays."""
-        counts = self._pad([np.asarray(profile[name], np.float64) for name in self.names])
+    def update(self, profile: Mapping[str, NDArray[Any]], when: datetime | float | None = None) -> Reading:
+        """Take in one window's counts; on an alarm the evidence starts again, what was learnt stays.
+
+        `when` is a time in the window (its start), by which it is compared with the same season of the reference. A
+        feature that the profile lacks is a column that is missing: all its rows count as null.
+        """
+        reading = self.weigh(profile, when)
+        for kind, found in reading.kinds.items():
+            if found.alarm:
+                self.start_again(kind)
+        return reading
+
+    def weigh(self, profile: Mapping[str, NDArray[Any]], when: datetime | float | None = None) -> Reading:
+        """Take in one window's counts, without starting again where they alarm."""
+        counts, missing = self._counts(profile)
         rows = counts.sum(1)
         if not self.names or not rows.any():
-            return Drift(False, self.evidence, self.threshold, ())
-        weight = np.minimum(1, self.most / np.maximum(rows, 1))
-        scores, bets = self._learnt_bets()
-        gain = np.concatenate([(counts * scores).sum(2), (counts * self._ready).sum(2)]) * self.kappa * weight
-        gain = np.where(self.capped, self._limited(gain), gain)
-        restart = np.where(np.concatenate([bets, self._bets[len(MEMORIES) :]]), 0.0, -np.inf)
-        with np.errstate(invalid="ignore"):
-            after = np.minimum(np.logaddexp(self.log_m, restart) + gain, LARGEST)
-        self.log_m = np.where(rows > 0, after, self.log_m)  # a feature without rows says nothing
-        self.seen = np.array(MEMORIES)[:, None, None] * self.seen + counts * weight[:, None]
-        shares = self._by_feature()
-        evidence = float(shares.mean())
-        if alarm := evidence >= self.threshold:
-            self.log_m[:] = -np.inf
-        return Drift(alarm, evidence, self.threshold, self._causes(shares, counts))
+            return self._read(self._shares()[0], None, ())
+        frame, notes = self.seasons.frame(self.frame, when)
+        factor = frame.kappa * np.minimum(1, frame.rows / np.maximum(rows, 1))
+        gains, bets = self._gains(frame, counts, factor)
+        bets &= rows > 0  # a feature without rows says nothing
+        self.log_m = np.minimum(_advance(self.log_m, gains, bets, float(np.log(self.restart))), LARGEST)
+        special = self._quality.update(frame, counts, factor, float(np.log(self.restart)))
+        self._memory.learn(counts * self.layout.regular, frame.inputs, factor / frame.kappa)
+        self.windows += 1
+        shares, stakes, special_stakes = self._shares()
+        window = Window(
+            self.reference.features, frame, counts, factor, shares, gains, special, stakes, special_stakes,
+            self._memory.lately(), missing,
+        )  # fmt: skip
+        return self._read(shares, window, notes)
+
+    def start_again(self, kind: DriftKind) -> None:
+        """Forget a kind's evidence, keep what was learnt."""
+        if kind == "quality":
+            self._quality.start_again()
+        else:
+            self.log_m[:, self._of_kind[kind] > 0] = -np.inf
 
     @property
     def evidence(self) -> float:
         """Give the evidence so far; it alarms at the threshold."""
-        return float(self._by_feature().mean()) if self.names else 0.0
+        shares = self._shares()[0]
+        return max((w * float(shares[kind].sum()) for kind, w in self.weights.items()), default=0.0)
+
+    @property
+    def seen(self) -> Floats:
+        """Give the counts that guesses are made from: memories, features, bins."""
+        return self._memory.seen
+
+    @property
+    def most(self) -> Floats:
+        """Give how many rows of one window count at most, by feature."""
+        return self.frame.rows
+
+    @property
+    def run_lengths(self) -> dict[DriftKind, float]:
+        """Give the windows that each kind's false alarms lie apart, at least, on average."""
+        return {kind: self.threshold / weight for kind, weight in self.weights.items()}
+
+    def notes(self) -> list[str]:
+        """Say what is watched less well than it should be, and why; nothing where all is well."""
+        learnt = {a.learnt for a in self.allowances}
+        found = []
+        if "floor" in learnt:
+            held = f"the reference has {self.reference.windows} windows"
+            found.append(f"{held}, {ENOUGH_WINDOWS} are needed to learn natural variation")
+        slow = [name for name, a in zip(self.names, self.allowances, strict=True) if a.excursions < FEW_EXCURSIONS]
+        if slow:
+            named = ", ".join(slow[:3]) + (f" and {len(slow) - 3} more" if len(slow) > 3 else "")
+            found.append(
+                f"too slow to be known from the reference, so that its false alarms may be more than promised: {named}"
+            )
+        return [*found, *self.seasons.notes]
 
     def state(self) -> dict[str, Any]:
         """Give what a restarted detector goes on from, as JSON values."""
-        log_m = [[None if v == -np.inf else v for v in row] for row in self.log_m.tolist()]
-        return {"schema": 1, "names": self.names, "log_m": log_m, "seen": self.seen.tolist()}
+        return {
+            "schema": 2,
+            "names": self.names,
+            "windows": self.windows,
+            "log_m": encode(self.log_m),
+            "memory": self._memory.state(),
+            "quality": self._quality.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; it must come from a detector on the same reference."""
-        if state["schema"] != 1 or state["names"] != self.names:
+        """Go on from a state of a detector on the same reference; that of an older trilho starts from nothing."""
+        if state["names"] != self.names or state["schema"] not in (1, 2):
             raise ValueError("the detector's memory belongs to another reference")
-        self.seen = np.array(state["seen"], np.float64).reshape(self.seen.shape)
-        values = [[-np.inf if v is None else v for v in row] for row in state["log_m"]]
-        self.log_m = np.array(values, np.float64).reshape(self.log_m.shape)
+        if state["schema"] == 1:
+            return
+        self.windows = int(state["windows"])
+        self.log_m = decode(state["log_m"], self.log_m.shape)
+        self._memory.restore(state["memory"])
+        self._quality.restore(state["quality"])
 
-    def _limited(self, gain: Floats) -> Floats:
-        """Let one window do only so much, where windows differ by nature.
+    # ---- inside --------------------------------------------------------------------------------------------------
 
-        Evidence of at most a quarter of B + 1, for what happens by chance once in B + 1, is paid for by 1.25; half of
-        the stake is kept back, so that one ordinary window does not undo what many others showed.
-        """
-        return np.asarray(np.logaddexp(np.minimum(gain, self.log_cap) - np.log(1.25), 0.0) - np.log(2))
+    def _kinds(self, given: Mapping[DriftKind, float]) -> tuple[dict[DriftKind, Floats], dict[DriftKind, float]]:
+        """Give each kind's features by what they count for, and the kinds' shares of the promise."""
+        features, sliced = self.reference.features, self._sliced
+        own = np.arange(len(features)) < len(features) - sliced
+        rows = np.where(own, 1 - SLICED if sliced else 1.0, SLICED)
+        predicted = np.array([is_prediction(f) for f in features], bool)
+        open_to = np.array([a.learnt != "shown" for a in self.allowances], bool)
+        of: dict[DriftKind, Flags] = {
+            "inputs": ~predicted & open_to,
+            "predictions": predicted & open_to,
+            "quality": self.layout.there.any(1) & open_to,
+        }
+        shared = {kind: _shared(rows, held, own) for kind, held in of.items() if held.any() and given.get(kind, 0) > 0}
+        total = sum(given[kind] for kind in shared) or 1.0
+        return shared, {kind: given[kind] / total for kind in shared}
 
-    def _by_feature(self) -> Floats:
-        return np.asarray((self._weights * np.exp(self.log_m)).sum(0))
+    def _counts(self, profile: Mapping[str, NDArray[Any]]) -> tuple[Floats, frozenset[str]]:
+        """Give the counts, and which columns are missing: all their rows are null. A slice may be away."""
+        away = [i for i, name in enumerate(self.names) if name not in profile]
+        if not away:
+            return self.layout.pad([profile[name] for name in self.names]), frozenset()
+        rows = max((int(np.sum(counts)) for name, counts in profile.items() if name in self.names), default=0)
+        empty = {self.names[i]: np.zeros(self.layout.sizes[i]) for i in away}
+        missing = [i for i in away if i < len(self.names) - self._sliced]
+        for i in missing:
+            empty[self.names[i]][self.layout.null[i]] = rows
+        padded = self.layout.pad([profile[name] if name in profile else empty[name] for name in self.names])
+        return padded, frozenset(self.names[i] for i in missing)
 
-    def _causes(self, shares: Floats, counts: Floats) -> tuple[Moved, ...]:
-        total = float(shares.sum())
-        order = np.argsort(-shares, kind="stable")
-        return tuple(self._moved(int(i), float(shares[i]) / total if total > 0 else 0.0, counts[i]) for i in order)
+    def _gains(self, frame: Frame, counts: Floats, factor: Floats) -> tuple[Floats, Flags]:
+        """Give what each bet gains in this window, and which bets are made."""
+        scores, bets = project(self._memory.guesses(frame.inputs, frame.kappa), frame.inputs, frame.room)
+        learnt = np.einsum("fk,mfk->mf", counts, scores)
+        ready = np.einsum("fk,jfk->jf", counts, frame.ready)
+        gains = np.concatenate([learnt, ready]) * factor
+        return limited(gains, frame.log_cap), np.concatenate([bets, frame.ready_bets])
 
-    def _moved(self, i: int, share: float, counts: Floats) -> Moved:
-        feature, allowed, size = self.reference.features[i], self.allowances[i], self._sizes[i]
-        n, q = max(float(counts.sum()), 1.0), self.q[i, :size]
-        today = counts[:size] / n
-        chance = 0.8 * float(noise(q, n))  # the bound is a root mean square; .8 of it is the mean
-        moved = max((0.5 * float(np.abs(today - q).sum())) ** 2 - chance**2, 0.0) ** 0.5
-        distance, tolerance, place = moved, allowed.tolerance, int(np.argmax(today - q))
-        for special, most in zip(feature.special, allowed.special, strict=True):
-            rise = float(today[special] - q[special])
-            if rise > most - q[special] and rise / (most - q[special]) > distance / tolerance:
-                distance, tolerance, place = rise, float(most - q[special]), special
-        words = f"{feature.labels[place]}: {today[place]:.0%}, {q[place]:.0%} in training"
-        return Moved(feature.name, share, distance, tolerance, words)
-
-    def _pad(self, rows: Sequence[NDArray[Any]]) -> Floats:
-        out = np.zeros((len(self.names), max(self._sizes, default=1)))
-        for i, row in enumerate(rows):
-            out[i, : self._sizes[i]] = row
-        return out
-
-    def _weigh(self) -> Floats:
+    def _stakes(self, frame: Frame) -> None:
         """Weigh the guesses: half for what was learnt from earlier windows, half for the ready ones of each feature."""
-        ready = self._bets[len(MEMORIES) :]
-        each = 0.5 / np.maximum(ready.sum(0), 1)
-        learnt = np.where(ready.any(0), 0.5, 1.0) / len(MEMORIES)
-        return np.concatenate([np.tile(learnt, (len(MEMORIES), 1)), ready * each])
+        bets = frame.ready_bets | (self.seasons.taken & (self.layout.ordered > 0))
+        ready, count = bets * READY_WEIGHTS[: len(frame.ready), None], self._memory.count
+        each = 0.5 / np.maximum(ready.sum(0), TINY)
+        learnt = np.where(ready.any(0), 0.5, 1.0) / count
+        self._weights = np.concatenate([np.tile(learnt, (count, 1)), ready * each])
 
-    def _learnt_bets(self) -> tuple[Floats, NDArray[np.bool_]]:
-        made = [project(self._guess(seen), self.q, self.tolerance) for seen in self.seen]
-        return np.stack([m[0] for m in made]), np.stack([m[1] for m in made])
+    def _shares(self) -> tuple[dict[DriftKind, Floats], Floats, Floats]:
+        stakes, special_stakes = self._weights * np.exp(self.log_m), self._quality.stakes()
+        by_feature, special = stakes.sum(0), special_stakes.sum((0, 2))
+        of = {kind: rows * (special if kind == "quality" else by_feature) for kind, rows in self._of_kind.items()}
+        return of, stakes, special_stakes
 
-    def _guess(self, seen: Floats) -> Floats:
-        """Guess today's distribution from earlier windows, shrunk towards the reference as far as chance explains."""
-        sizes = np.array(self._sizes, np.float64)[:, None]
-        n = seen.sum(1, keepdims=True)
-        inside = self.q > 0
-        r = (seen + PRIOR * self.q + 0.5 * inside / sizes) / (n + PRIOR + 0.5)
-        excess = np.divide((r - self.q) ** 2, self.q, out=np.zeros_like(r), where=inside).sum(1, keepdims=True)
-        kept = np.maximum(0.0, 1 - (sizes - 1) / np.maximum(n * self.kappa[:, None] * excess, 1e-9))
-        return np.asarray(self.q + kept * (r - self.q))
-
-    def _ready_bets(self) -> Floats:
-        """Score the bets that need no learning, so that the first drifted window already counts."""
-        out = []
-        ordered = [f.kind == "number" for f in self.reference.features]
-        if any(ordered):
-            guesses = [(shift, 1.0) for shift in SHIFTS] + [(0.0, scale) for scale in SCALES]
-            for shift, scale in guesses:
-                scores, _ = project(self._tilt(shift, scale), self.q, self.tolerance)
-                out.append(scores * np.array(ordered)[:, None])
-        for special in range(3):
-            out += [self._rise(special, rise) for rise in RISES]
-        return np.stack(out) if self.names else np.zeros((0, 0, 1))
-
-    def _tilt(self, shift: float, scale: float) -> Floats:
-        """Move the ordered bins as a shift or stretch of the underlying normal score would."""
-        out = self.q.copy()
-        for i, feature in enumerate(self.reference.features):
-            if feature.kind == "number":
-                out[i, : self._sizes[i] - 1] = tilt(self.q[i, : self._sizes[i] - 1], shift, scale)
-        return out
-
-    def _rise(self, special: int, rise: float) -> Floats:
-        """Bet that one special bin (below, above, unseen, null) holds more than it ever may."""
-        scores = np.zeros_like(self.q)
-        for i, (feature, allowed) in enumerate(zip(self.reference.features, self.allowances, strict=True)):
-            if special < len(feature.special) and (most := float(allowed.special[special])) < 0.95:
-                guess = most + rise * (1 - most)
-                scores[i, : self._sizes[i]] = np.log((1 - guess) / (1 - most))
-                scores[i, feature.special[special]] = np.log(guess / most)
-        return scores
+    def _read(self, shares: Mapping[DriftKind, Floats], window: Window | None, notes: tuple[str, ...]) -> Reading:
+        kinds = {
+            kind: KindEvidence(float(shares[kind].sum()), self.threshold / weight, weight)
+            for kind, weight in self.weights.items()
+        }
+        evidence = max((found.evidence * found.weight for found in kinds.values()), default=0.0)
+        alarm = window is not None and any(found.alarm for found in kinds.values())
+        return Reading(alarm, evidence, self.threshold, kinds, notes, window)
 
 
-def tilt(q: Floats, shift: float, scale: float) -> Floats:
-    """Move mass between ordered bins as if the value were normal and were shifted and stretched.
+def _advance(log_m: Floats, gains: Floats, bets: Flags, log_restart: float) -> Floats:
+    """Stake anew where a bet is made, and multiply by what it gained."""
+    return np.asarray(np.logaddexp(log_m, np.where(bets, log_restart, -np.inf)) + gains)
 
-    >>> tilt(np.array([0.5, 0.5]), 0.25, 1.0).round(2).tolist()
-    [0.4, 0.6]
+
+def _shared(rows: Floats, held: Flags, own: Flags) -> Floats:
+    """Spread a kind's evidence over its features: evenly among its whole ones, evenly among those of slices."""
+    out = np.zeros(len(rows))
+    for part in (held & own, held & ~own):
+        if part.any():
+            out[part] = rows[part] / part.sum()
+    return np.asarray(out / out.sum())
+
+
+def limited(gains: Floats, log_cap: Floats) -> Floats:
+    """Let one window do only so much, where windows differ by nature.
+
+    Evidence of at most a quarter of B + 1, for what happens by chance once in B + 1, is paid for by 1.25; half of the
+    stake is kept back, so that one ordinary window does not undo what many others showed.
     """
-    normal = NormalDist()
-    total = q.sum()
-    ends = np.clip(np.concatenate([[0.0], np.cumsum(q / total)]), 1e-12, 1 - 1e-12)
-    moved = np.array([normal.cdf((normal.inv_cdf(e) - shift) / scale) for e in ends])
-    moved[0], moved[-1] = 0.0, 1.0
-    r = np.diff(moved) + 1e-9
-    return np.asarray(r / r.sum() * total)
-
-
-def project(r: Floats, q: Floats, tolerance: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Give each bin's log score for a bet on r against all that lies within a tolerance of q, row by row.
-
-    Closed form of the nearest distribution in KL(r || .): with bins sorted by r/q, the allowed distribution is
-    clip(q, a r, b r). Whatever the rounding, c = sum q s + tolerance (max s - min s) bounds the expected score of
-    everything allowed, so that scores less log c are evidence. The second result says where r is not allowed itself
-    (elsewhere nothing is bet). Bins with q = 0 and r = 0 are padding.
-    """
-    tol = tolerance[:, None]
-    inside = q > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        order = np.argsort(-np.where(inside, r / q, -1.0), axis=1)
-        R, Q = np.take_along_axis(r, order, 1), np.take_along_axis(q, order, 1)
-        a = np.min((tol + Q.cumsum(1)) / R.cumsum(1), axis=1, keepdims=True)
-        tail_r, tail_q = R[:, ::-1].cumsum(1), Q[:, ::-1].cumsum(1)
-        b = np.max(np.where(tail_r > 0, (tail_q - tol) / tail_r, -np.inf), axis=1, keepdims=True)
-        bets = (a < 1).ravel()
-        p = np.clip(q, a * r, np.maximum(a, b) * r)
-        s = np.where(inside & (r > 0), r / p, 0.0)
-    largest = s.max(1)
-    smallest = np.where(inside, s, np.inf).min(1)
-    c = np.maximum((q * s).sum(1) + np.minimum(tolerance, 1.0) * (largest - smallest), 1.0)
-    with np.errstate(divide="ignore"):
-        scores = np.where(inside & bets[:, None], np.log(s) - np.log(c)[:, None], 0.0)
-    return scores, bets
+    capped = np.isfinite(log_cap)
+    if not capped.any():
+        return gains
+    less = np.logaddexp(np.minimum(gains, log_cap) - np.log(1.25), 0.0) - np.log(2)
+    return np.where(capped, less, gains)
