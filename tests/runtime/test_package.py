@@ -79,7 +79,15 @@ def test_a_package_carries_what_the_watcher_needs(package: Path) -> None:
     assert {"id", "at", "y"}.isdisjoint(f.name for f in reference.features)
     assert {"x", "level"} <= {f.name for f in reference.features}
     with np.load(package / "validation.npz") as validation:
-        assert {name: len(validation[name]) for name in validation.files} == {"time": 50, "prediction": 50, "value": 50}
+        assert {name: len(validation[name]) for name in ("time", "prediction", "value", "bins")} == {
+            "time": 50,
+            "prediction": 50,
+            "value": 50,
+            "bins": 50,
+        }
+        assert validation["features"].tolist() == [f.name for f in reference.features]
+        assert validation["bins"].dtype == np.uint8
+        assert (int(validation["schema"]), len(validation.files)) == (2, 6)
         assert validation["time"][1] - validation["time"][0] == 3600
     assert any(line.startswith("pandas==") for line in (package / "lock.txt").read_text().splitlines())
 

@@ -25,7 +25,7 @@ from trilho_runtime.model.outputs import of_task
 from trilho_runtime.model.proof import prove, prove_table
 from trilho_runtime.model.signing import SIGNING_KEY, sign
 from trilho_runtime.model.sources import copy_code
-from trilho_runtime.model.validation import arrays, validation
+from trilho_runtime.model.validation import arrays, bins_of, validation
 from trilho_runtime.package import open_package
 from trilho_runtime.profile import Reference
 from trilho_runtime.schema.signature import Signature
@@ -87,6 +87,7 @@ def pack(
     kept = None
     if past_rows:
         kept = _history(signature, (train, holdout), chosen, target=target, time=time, entity=entity, rows=past_rows)
+    reference = _reference(trained, held, time, window_seconds, {*ignore, key, time, target})
     lineage = {"dataset": dataset, "run": run, "commit": commit}
     lineage |= {"data_until": data_until, "train_until": train_until, "history": history}
     try:
@@ -103,8 +104,8 @@ def pack(
             rows=signature.rows(held.iloc[chosen]),
             scores=told["prediction"].to_numpy()[chosen],
             own=own,
-            reference=_reference(trained, held, time, window_seconds, {*ignore, key, time, target}),
-            validation=_validation(task, told),
+            reference=reference,
+            validation=_validation(task, told, held, reference),
             history=kept,
             metrics=metrics,
             lineage={name: value or None for name, value in lineage.items()},
@@ -167,12 +168,13 @@ def _reference(trained: Any, held: Any, time: str, window_seconds: float, apart:
     return Reference.fit(columns, rows[time].to_numpy() if time else None, window_seconds)
 
 
-def _validation(task: str, told: Any) -> bytes:
-    newest = told.tail(VALIDATION_ROWS)
+def _validation(task: str, told: Any, held: Any, reference: Reference) -> bytes:
+    newest, rows = told.tail(VALIDATION_ROWS), held.tail(VALIDATION_ROWS)
+    bins = bins_of(reference, {str(name): rows[name].to_numpy() for name in rows.columns})
     moment = newest["time"].to_numpy().astype("datetime64[us]")
     seconds = np.where(np.isnat(moment), np.nan, moment.astype(np.int64) / 1e6)
     prediction, value = (np.asarray(newest[name].to_numpy(), np.float64) for name in ("prediction", "value"))
-    return validation(of_task(task), prediction, value, seconds)
+    return validation(of_task(task), prediction, value, seconds, bins)
 
 
 def _chosen(held: Any, told: Any, size: int, time: str) -> NDArray[np.int64]:

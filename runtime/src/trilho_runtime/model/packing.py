@@ -26,7 +26,7 @@ from trilho_runtime.model.placing import new_place, not_written, put_in_place
 from trilho_runtime.model.proof import prove_apart
 from trilho_runtime.model.signing import SIGNING_KEY, sign
 from trilho_runtime.model.sources import copy_code, copy_modules, own_modules, reference_of
-from trilho_runtime.model.validation import measures, validation
+from trilho_runtime.model.validation import bins_of, measures, validation
 from trilho_runtime.profile import Reference
 from trilho_runtime.schema.signature import Signature
 from trilho_runtime.schema.table import ColumnError
@@ -118,9 +118,9 @@ def package(
         reference = reference_of(features, "features") if features is not None else ""
         decision = reference_of(decide, "decide") if decide is not None else ""
         tops = _take_code(code, beside / CODE, model, *(f for f in (features, decide) if callable(f)))
-        found = _draft(model, frame, form, task, reference, y, labels, nullable)
+        found = _draft(model, frame, form, task, reference, y, labels, nullable, time, key)
         about = {"time": time, "key": key, "decision": decision, "own": tops, "lineage": dict(lineage or {})}
-        draft = Draft(name=name, target=target, reference=_reference(frame, time, key), **{**found, **about})
+        draft = Draft(name=name, target=target, **{**found, **about})
         draft.metrics.update(metrics if metrics is not None else {})
         manifest = write(draft, beside)
         signed_by = sign(beside, os.environ[SIGNING_KEY]) if os.environ.get(SIGNING_KEY) else None
@@ -149,6 +149,8 @@ def _draft(
     y: Any,
     labels: Sequence[Any] | None,
     nullable: Sequence[str] | bool = (),
+    time: str = "",
+    key: str = "",
 ) -> dict[str, Any]:
     """Ask the model about the sample, and give what a package says of both."""
     signature = _allowing(Signature.infer(frame), nullable)
@@ -161,7 +163,10 @@ def _draft(
     scores = outputs.scores(model, given)
     chosen = _provable(signature, some)
     known = None if truth is None else _known(outputs, truth[asked])
+    watched = _reference(frame, time, key)
+    bins = bins_of(watched, {name: some[name].to_numpy() for name in some.columns})
     return {
+        "reference": watched,
         "model": model,
         "features": reference,
         "signature": signature,
@@ -172,7 +177,7 @@ def _draft(
         "answers": scores,
         "rows": signature.rows(some.iloc[chosen]),
         "scores": scores[chosen],
-        "validation": None if known is None else validation(outputs, scores, known),
+        "validation": None if known is None else validation(outputs, scores, known, bins=bins),
         "metrics": {} if known is None else measures(outputs, scores, known),
     }
 
