@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trilho_runtime.bins import place_numbers
+from trilho_runtime.bins import count_numbers, place_numbers
 from trilho_runtime.prediction import live as live_module
 from trilho_runtime.prediction.live import LiveProfile, live_reference
 from trilho_runtime.profile import PREDICTION, Reference, add
@@ -151,6 +151,47 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_made_up_for(
     assert [file["rows"] for file in published(tmp_path / "file" / "profiles")] == [2]
 
 
+def test_rows_that_cannot_be_counted_are_left_out_and_the_others_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    profile, good = live(), [(columns(size, size), np.full(size, 0.5)) for size in (3, 4)]
+    wrong = {**columns(5), "x": np.array(["no number"] * 5, object)}
+    place = live_module._Placing.count
+
+    def count(placing: Any, column: Any) -> Any:
+        if placing.name == "flag" and len(column) in (5, 12):  # the last feature: those before it are counted by then
+            raise OverflowError("a flag of 5")
+        return place(placing, column)
+
+    monkeypatch.setattr(live_module._Placing, "count", count)
+    profile.add(*good[0])
+    profile.add(wrong, np.zeros(5))
+    profile.add(*good[1])
+    told = profile.to_json()
+    assert told["counts"] == expected(good)
+    assert (told["rows"], profile.lost) == (7, 5)
+    profile.add(columns(5), np.zeros(5))
+    profile.publish()
+    assert profile.lost == 10
+    said = "OverflowError: a flag of 5: rows are answered and not in the live profile, 5 until now"
+    assert capsys.readouterr().err.count("not in the live profile") == 1
+    clock[0] += live_module.SAID_SECONDS
+    profile.add(columns(5), np.zeros(5))
+    assert profile.to_json()["counts"] == expected(good)
+    assert said.replace("5 until", "15 until") in capsys.readouterr().err
+
+
+def test_columns_of_another_length_are_left_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = live(time="at")
+    at = np.array(["2026-01-01T13", "2026-01-01T14"], "datetime64[us]")
+    profile.add({**columns(3), "at": at}, np.zeros(3))
+    monkeypatch.setattr(live_module, "PARTS", 1)
+    profile.add({**columns(2), "at": at}, np.zeros(2))
+    assert (profile.to_json()["rows"], profile.lost) == (2, 3)
+
+
 def test_threads_lose_no_row() -> None:
     profile = live()
 
@@ -187,8 +228,8 @@ def test_predictions_get_the_bins_that_the_watcher_gives_them() -> None:
 )
 def test_numbers_are_counted_in_the_bins_that_they_are_placed_in(values: list[float], ends: list[float]) -> None:
     numbers, edges = np.array(values, np.float64), np.array(sorted(ends))
-    placed = np.bincount(place_numbers(numbers, edges), minlength=len(edges) + 2)
-    assert live_module.count_numbers(numbers, edges).tolist() == placed.tolist()
+    placed = np.bincount(place_numbers(numbers, np.isnan(numbers), edges), minlength=len(edges) + 4)
+    assert count_numbers(numbers, np.isnan(numbers), edges).tolist() == placed.tolist()
 
 
 def test_what_is_no_text_in_a_category_counts_as_the_reference_counts_it() -> None:

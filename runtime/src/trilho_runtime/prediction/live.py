@@ -11,8 +11,8 @@ import os
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from trilho_runtime.bins import as_numbers
+from trilho_runtime.bins import count_numbers
 from trilho_runtime.profile import PREDICTION, Feature, Reference
 from trilho_runtime.web.http import note
 
@@ -35,6 +35,7 @@ TEXTS = {str, type(None)}
 
 Columns = Mapping[str, NDArray[Any]]
 Counts = dict[str, NDArray[np.int64]]
+Push = Callable[[Sequence[tuple[str, bytes]]], None]  # takes files elsewhere; raises where it cannot
 
 
 @dataclass
@@ -60,15 +61,23 @@ class Pending:
 class LiveProfile:
     """Counts rows as they are served, and publishes the counts; any thread may add.
 
-    `time` is the field that holds a row's own time. Without a folder the counts are given by `to_json` alone.
+    `time` is the field that holds a row's own time. With neither folder nor `pushes` the counts are given by `to_json`
+    alone.
     """
 
     def __init__(
-        self, reference: Reference, *, model: str, version: int, time: str | None = None, folder: Path | None = None
+        self,
+        reference: Reference,
+        *,
+        model: str,
+        version: int,
+        time: str | None = None,
+        folder: Path | None = None,
+        pushes: Sequence[Push] = (),
     ) -> None:
         self._features = [_Placing(feature) for feature in reference.features]
         self._model, self._version, self._time = model, version, time
-        self._folder = folder
+        self._folder, self._pushes = folder, pushes
         self._pending = Pending()
         self._hours: OrderedDict[str, Hour] = OrderedDict()
         self._total = self._empty()
@@ -95,7 +104,7 @@ class LiveProfile:
             return {**self._about(), "rows": self.rows, "counts": _listed(self._total)}
 
     def publish(self) -> None:
-        """Write the hours that have changed; a folder that cannot be written is said once a minute."""
+        """Write and push the hours that have changed; what cannot be is said once a minute, and done the next time."""
         self.write(self.news())
 
     def news(self) -> list[tuple[str, bytes]]:
@@ -108,10 +117,9 @@ class LiveProfile:
             return [(kept.name, self._text(hour, kept)) for hour, kept in changed]
 
     def write(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Write files, each whole or not at all."""
-        if self._folder is None:
-            return
-        for name, text in files:
+        """Write files, each whole or not at all, and push them."""
+        for name, text in files if self._folder is not None else ():
+            assert self._folder is not None
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 part = self._folder / f".{name}.part"
@@ -120,18 +128,45 @@ class LiveProfile:
             except OSError as error:
                 self._again(name)
                 self._say(f"{self._folder}: {error.strerror or error}: the live profile is not published")
+        for push in self._pushes if files else ():
+            try:
+                push(files)
+            except Exception as error:  # noqa: BLE001  whatever it was, predictions go on
+                for name, _ in files:
+                    self._again(name)
+                self._say(f"{type(error).__name__}: {error}: the live profile is not pushed")
 
     def _fold(self) -> None:
-        """Count what is pending."""
+        """Count what is pending; what cannot be counted is left out, since its rows are answered and logged."""
         pending, self._pending = self._pending, Pending()
         if not pending.rows:
             return
+        try:
+            self._count(pending)
+        except Exception as error:  # noqa: BLE001  it is no fault of those who ask
+            self._shed(pending, error)
+
+    def _shed(self, pending: Pending, error: Exception) -> None:
+        """Leave out what cannot be counted, and count the rest: each request's rows by themselves."""
+        if len(pending.columns) > 1:
+            for columns, scores in zip(pending.columns, pending.scores, strict=True):
+                self._pending = Pending([columns], [scores], len(scores))
+                self._fold()
+            return
+        self.lost += pending.rows
+        why = f"{type(error).__name__}: {error}"
+        self._say(f"{why}: rows are answered and not in the live profile, {self.lost} until now")
+
+    def _count(self, pending: Pending) -> None:
+        """Count rows, all of their features or none."""
         hours, place = self._placed(pending)
+        counted = []
         for placing in self._features:
-            values = _column(pending, placing.name)
+            values = _column(pending, placing.column)
             if values is None:
                 values = np.full(pending.rows, None, object)
-            counts = placing.count(values) if place is None else placing.count_by(values, place, len(hours))
+            counted.append(placing.count(values) if place is None else placing.count_by(values, place, len(hours)))
+        for placing, counts in zip(self._features, counted, strict=True):
             for hour, own in zip(hours, counts, strict=True):
                 hour.counts[placing.name] += own
             self._total[placing.name] += counts.sum(0)
@@ -196,7 +231,7 @@ class _Placing:
     """A feature's bins, and a quick way to count values in them."""
 
     def __init__(self, feature: Feature) -> None:
-        self.name, self.size = feature.name, len(feature.labels)
+        self.name, self.column, self.size = feature.name, feature.column, len(feature.labels)
         self._feature = feature
         self._unseen = self.size - 2
         self._bins: dict[str | None, int] = dict(feature.values.items())
@@ -204,9 +239,9 @@ class _Placing:
 
     def count(self, column: NDArray[Any]) -> NDArray[np.int64]:
         """Count values by their bins, as one row of counts."""
-        if self._feature.kind == "number":
-            return count_numbers(as_numbers(column), self._feature.edges)[None]
-        values = Counter(column.tolist()) if column.dtype == object else {}
+        if len(self._feature.edges):
+            return count_numbers(*self._feature.numbers(column), self._feature.edges)[None]
+        values = Counter(column.tolist()) if column.dtype == object and not self._feature.part else {}
         if not values or not set(map(type, values)) <= TEXTS:
             return self._feature.count(column)[None]
         counts = np.zeros((1, self.size), np.int64)
@@ -222,21 +257,6 @@ class _Placing:
         """Count values by their bins for each of so many places that they are in."""
         flat = place * self.size + self.place(column)
         return np.bincount(flat, minlength=size * self.size).reshape(size, self.size)
-
-
-def count_numbers(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Count numbers in the bins that `bins.place_numbers` puts them in: below, between the ends, above, null.
-
-    Sorted once, they are counted by where the few ends fall among them.
-
-    >>> count_numbers(np.array([0.0, 1.0, 1.5, 9.0, np.nan]), np.array([1.0, 2.0])).tolist()
-    [1, 2, 1, 1]
-    """
-    ordered = np.sort(values)
-    below = ordered.searchsorted(edges[:1])
-    ends = ordered.searchsorted(edges[1:], side="right")
-    known = ordered.searchsorted(np.nan)
-    return np.diff(np.concatenate([below, ends, [known, len(ordered)]]), prepend=0)
 
 
 def _column(pending: Pending, name: str) -> NDArray[Any] | None:
@@ -265,4 +285,4 @@ def live_reference(reference: bytes, validation: Any, window_seconds: float | No
         return found
     timed = moments if np.isfinite(moments).all() else None
     held = Reference.fit({PREDICTION: predictions}, timed, window_seconds or found.window_seconds)
-    return Reference((*found.features, *held.features), found.rows, found.window_seconds, found.windows, found.skipped)
+    return replace(found, features=(*found.features, *held.features))

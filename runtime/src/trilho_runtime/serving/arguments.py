@@ -76,7 +76,10 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="publish each request to this Pub/Sub topic: projects/PROJECT/topics/NAME")
     parser.add_argument("--mask", metavar="FILE", help=f'a file, or JSON: {{"cpf": "hash"}}; the key is {MASK_KEY}')
     parser.add_argument("--label-dir", type=Path, metavar="DIR", help="take labels, and write them to a file here")
-    parser.add_argument("--profiles", type=Path, metavar="DIR", help="publish the live profile to files in this folder")
+    parser.add_argument(
+        "--profiles", type=_place, metavar="DIR", help="publish the live profile to files here: a folder, gs://"
+    )
+    parser.add_argument("--profile-topic", metavar="TOPIC", help="push it to projects/PROJECT/topics/NAME of Pub/Sub")
     parser.add_argument("--profile-seconds", type=float, default=PROFILE_SECONDS, metavar="S", help="how often")
     parser.add_argument("--requests", choices=["none", "errors", "all"], default="errors", help="said of each request")
     parser.add_argument("--notes", choices=["text", "json"], default="text", help="json is what Cloud Logging reads")
@@ -88,6 +91,11 @@ def add_caller_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audience", help="what callers' Google ID tokens must be made for")
     parser.add_argument("--caller", action="append", default=[], metavar="EMAIL", help="whose tokens are taken")
     parser.add_argument("--open", action="store_true", help="ask nobody who they are, whoever can reach the address")
+
+
+def _place(text: str) -> Path | str:
+    """Read a folder, or an address as it is: a path would lose one of its slashes."""
+    return text if "://" in text else Path(text)
 
 
 def _positive(text: str) -> int:

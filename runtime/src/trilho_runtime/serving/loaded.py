@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trilho_runtime.package import Package, Predictor, check_digest, open_package
-from trilho_runtime.prediction.live import LiveProfile, live_reference
+from trilho_runtime.prediction.live import LiveProfile, Push, live_reference
 from trilho_runtime.web.http import note
 
 REFERENCE = "reference.json"
@@ -47,7 +47,7 @@ def load_model(folder: Path, digest: str | None = None, trusted: Sequence[str] |
     return Loaded(package, predictor, predictor.signature.names)
 
 
-def live_profile(model: Loaded, version: int, folder: Path | None) -> LiveProfile | None:
+def live_profile(model: Loaded, version: int, folder: Path | None, pushes: Sequence[Push] = ()) -> LiveProfile | None:
     """Give a profile to count a model's rows in; None where its package says nothing of its training table."""
     package, manifest = model.package, model.package.manifest
     if REFERENCE not in manifest["files"]:
@@ -57,4 +57,5 @@ def live_profile(model: Loaded, version: int, folder: Path | None) -> LiveProfil
         with np.load(io.BytesIO(package.read(VALIDATION)), allow_pickle=False) as archive:
             validation = {name: archive[name] for name in ("prediction", "time")}
     reference = live_reference(package.read(REFERENCE), validation)
-    return LiveProfile(reference, model=model.name, version=version, time=manifest.get("time") or None, folder=folder)
+    time = manifest.get("time") or None
+    return LiveProfile(reference, model=model.name, version=version, time=time, folder=folder, pushes=pushes)
