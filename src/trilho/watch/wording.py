@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from trilho.watch import phrases
+
 Language = Literal["en", "pt-BR"]
 
 ENGLISH: dict[str, str] = {
     "headline.opened": "{model} version {version}: {kind}",
     "headline.confirmed": "{model} version {version}: {kind}, confirmed",
     "headline.worse": "{model} version {version}: {kind}, worse",
+    "headline.crossed": "{model} version {version}: {kind}, the metric has crossed its minimum",
+    "headline.reopened": "{model} version {version}: {kind}, opened again",
     "headline.acknowledged": "{model} version {version}: {kind}, taken up by {who}",
     "headline.closed": "{model}: closed, {reason}",
     "headline.held": "{model} version {version}: held",
@@ -29,9 +33,10 @@ ENGLISH: dict[str, str] = {
     "fact.what": "What",
     "fact.was": "Was",
     "fact.cause": "Cause",
+    "fact.slices": "In",
     "fact.effect": "Effect",
-    "fact.next": "Next",
     "fact.lead": "Warning lead",
+    "fact.next": "Next",
     "fact.note": "Note",
     "fact.runbook": "Runbook",
     "fact.incident": "Incident",
@@ -59,6 +64,8 @@ ENGLISH: dict[str, str] = {
     "predictions": "predictions",
     "reason.version": "version {version} took over",
     "reason.calm": "no alarm in the {count} windows since",
+    "reason.gone": "what it was about has gone",
+    "reason.back": "back where training had them: {features}",
     "position.shadow": "asked unseen about {share}% of requests",
     "position.traffic": "at {share}% of traffic",
     "button.acknowledge": "Acknowledge",
@@ -66,22 +73,20 @@ ENGLISH: dict[str, str] = {
     "link.open": "Open in the console",
     "repeat": "This may have been sent before: the sender was cut off. The id is the same.",
     "digest.more": "and {count} more, in the console",
-    "digest.line": "{headline} ({incident})",
-    "state.acknowledged": "Acknowledged by {who}",
-    "state.closed": "Closed: {reason}",
     "chart.allowed": "allowed",
     "chart.distance": "{feature}: distance from training",
     "chart.metric": "{metric} per window",
     "chart.alarm": "alarm",
     "chart.alarms": "alarms",
     "chart.newest": "newest: {value}",
-    "chart.alt": "{title}, {start} to {end}; newest {value}, allowed {allowed}",
     "month": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
 }
 PORTUGUESE: dict[str, str] = {
     "headline.opened": "{model} versão {version}: {kind}",
     "headline.confirmed": "{model} versão {version}: {kind}, confirmado",
     "headline.worse": "{model} versão {version}: {kind}, piorou",
+    "headline.crossed": "{model} versão {version}: {kind}, a métrica cruzou o seu mínimo",
+    "headline.reopened": "{model} versão {version}: {kind}, reaberto",
     "headline.acknowledged": "{model} versão {version}: {kind}, assumido por {who}",
     "headline.closed": "{model}: encerrado, {reason}",
     "headline.held": "{model} versão {version}: parada",
@@ -97,9 +102,10 @@ PORTUGUESE: dict[str, str] = {
     "fact.what": "O quê",
     "fact.was": "Era",
     "fact.cause": "Causa",
+    "fact.slices": "Em",
     "fact.effect": "Efeito",
-    "fact.next": "Próximo passo",
     "fact.lead": "Antecedência",
+    "fact.next": "Próximo passo",
     "fact.note": "Nota",
     "fact.runbook": "Procedimento",
     "fact.incident": "Incidente",
@@ -127,6 +133,8 @@ PORTUGUESE: dict[str, str] = {
     "predictions": "predições",
     "reason.version": "a versão {version} assumiu",
     "reason.calm": "nenhum alarme nas {count} janelas seguintes",
+    "reason.gone": "o que ele apontava passou",
+    "reason.back": "de volta aonde o treino os teve: {features}",
     "position.shadow": "consultada às ocultas em cerca de {share}% das requisições",
     "position.traffic": "com {share}% do tráfego",
     "button.acknowledge": "Assumir",
@@ -134,19 +142,18 @@ PORTUGUESE: dict[str, str] = {
     "link.open": "Abrir no console",
     "repeat": "Isto pode já ter sido enviado: o remetente foi interrompido. O identificador é o mesmo.",
     "digest.more": "e mais {count}, no console",
-    "digest.line": "{headline} ({incident})",
-    "state.acknowledged": "Assumido por {who}",
-    "state.closed": "Encerrado: {reason}",
     "chart.allowed": "permitido",
     "chart.distance": "{feature}: distância do treino",
     "chart.metric": "{metric} por janela",
     "chart.alarm": "alarme",
     "chart.alarms": "alarmes",
     "chart.newest": "mais recente: {value}",
-    "chart.alt": "{title}, {start} a {end}; mais recente {value}, permitido {allowed}",
     "month": "jan fev mar abr mai jun jul ago set out nov dez",
 }
-CATALOGUE: dict[Language, dict[str, str]] = {"en": ENGLISH, "pt-BR": PORTUGUESE}
+CATALOGUE: dict[Language, dict[str, str]] = {
+    "en": {**phrases.ENGLISH, **ENGLISH},
+    "pt-BR": {**phrases.PORTUGUESE, **PORTUGUESE},
+}
 
 
 def say(language: Language, key: str, /, **values: Any) -> str:

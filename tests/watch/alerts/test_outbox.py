@@ -14,7 +14,7 @@ import pytest
 from trilho.core import records as r
 from trilho.core.projection import Incident, ModelState, Retraining, Rollout
 from trilho.testing.receiver import Receiver
-from trilho.watch.alert import Outbox, send_test
+from trilho.watch.alerts.outbox import Outbox, send_test
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
