@@ -33,8 +33,8 @@ from trilho.release.quality import Quality
 from trilho.retrain import loop, trigger
 from trilho.serve.package import is_of_many_classes
 from trilho.serve.supervise import Supervisor
-from trilho.watch import incident
-from trilho.watch.alert import Outbox
+from trilho.watch import incidents
+from trilho.watch.alerts.outbox import PATIENCE_SECONDS, Outbox
 from trilho.watch.monitor import Monitor
 
 log = logging.getLogger("trilho")
@@ -58,6 +58,7 @@ class ServeLoop:
             python=project.python,
             host=host,
             opened=opened,
+            environ=project.settings.telemetry.environment(),
             slices=project.settings.gate.slices,
             warm_seconds=WARM_SECONDS,
             decision_path=project.decision,
@@ -140,7 +141,7 @@ class WatchLoop:
 
     def __init__(self, project: Project, console: str = "") -> None:
         self.project = project
-        self.outbox = Outbox(project.home / "watch.sqlite", project.settings.watch.alerts, console)
+        self.outbox = Outbox.of(project.settings, project.home, console, project.watch_store.readings)
         self._monitor: Monitor | None = None
         self._label_files: dict[str, int] = {}
         self._past_files: dict[str, int] = {}
@@ -148,19 +149,23 @@ class WatchLoop:
         self._expire_due = 0.0
         self._calm_at = -1  # the mark of the readings in which open incidents were last looked for calm
         self._lease = Lease(project.home / "watch" / f"{project.name}.lease", f"{project.name} is being watched")
+        self._passed = project.home / "watch" / f"{project.name}.passed"  # its time is the last pass's, for /metrics
 
     def once(self) -> list[r.AlarmRaised]:
         """Make one pass; give the alarms that it raised. Raises Unreachable while another process watches."""
         self._lease.take()
         try:
-            return self._pass()
+            alarms = self._pass()
+            self._passed.touch()
+            return alarms
         except BaseException:
             self._monitor = None  # what it learnt in a pass that was cut short is not kept: it will be read again
             raise
 
     def stop(self) -> None:
-        """Let another process watch."""
+        """Let another process watch; alerts that are on their way go on."""
         self._lease.release()
+        self.outbox.close(0)
         self._monitor = None
 
     def _pass(self) -> list[r.AlarmRaised]:
@@ -171,12 +176,13 @@ class WatchLoop:
         self._expire()
         labels = project.log.labels()
         state = project.state()
+        self.outbox.queue(state)  # what a pass that was cut off has appended, before this one appends more
         if state.champion is None:
             return []
         monitor = self._monitor_of(state)
         seen = monitor.observe(project.log)
         alarms = [x for x in seen.payloads if isinstance(x, r.AlarmRaised) and x.alarm not in state.alarms]
-        self._respond(state, alarms)
+        self._respond(state, alarms, monitor, seen.findings)
         monitor.commit()
         self._tell_progress(labels.served, labels.labelled)
         return alarms
@@ -233,20 +239,27 @@ class WatchLoop:
             )
         return self._monitor
 
-    def _respond(self, state: ModelState, alarms: list[r.AlarmRaised]) -> None:
+    def _respond(
+        self, state: ModelState, alarms: list[r.AlarmRaised], monitor: Monitor, findings: list[incidents.Finding]
+    ) -> None:
         """Append alarms and what they mean for incidents, then a trigger; then queue the alerts.
 
         The ids are made from the alarms', so a repeat after a crash in between is recognised.
         """
-        project = self.project
-        payloads: list[r.Payload] = [*alarms, *incident.respond(state, alarms), *incident.close_outlived(state)]
+        project, terms = self.project, incidents.Terms.of(self.project.settings.watch)
         store, mark = project.watch_store, project.watch_store.mark(project.name)
-        settled = not alarms and state.retraining is None and state.rollout is None
-        if state.open_incidents and settled and mark != self._calm_at:
-            payloads += incident.close_calm(state, store.readings(project.name, last=incident.LOOK_BACK))
-            self._calm_at = mark
-        if payloads:
-            project.journal.append(*payloads, actor="trilho")
+        newest = [] if not alarms else store.readings(project.name, last=incidents.LOOK_BACK)
+        responses = incidents.respond(state, alarms, terms, newest)
+        state = self._record([*alarms, *responses, *incidents.close_outlived(state)], state)
+        if state.open_incidents and (alarms or findings or mark != self._calm_at):
+            readings = store.readings(project.name, last=incidents.LOOK_BACK)
+            state = self._record(
+                [*incidents.settle(state, findings), *incidents.foresee(state, readings, terms)], state
+            )
+            if not alarms and state.retraining is None and state.rollout is None:
+                state = self._record(incidents.close_calm(state, readings), state)
+                self._calm_at = mark
+        monitor.trials.keep(state)
         head = project.journal.head().seq
         state = project.state()
         fired = trigger.decide(state, project.settings, alarms, project.data_time())
@@ -255,9 +268,19 @@ class WatchLoop:
                 project.journal.append(fired, actor="trilho", expect=head)
         self.outbox.queue(project.state())
 
-    def deliver(self) -> None:
-        """Send the alerts that are due; those that fail are tried again later."""
-        sent = self.outbox.deliver(self.project.name, datetime.now(UTC))
+    def _record(self, payloads: list[r.Payload], state: ModelState) -> ModelState:
+        """Append records, if there are any, and give what they make of the state."""
+        if not payloads:
+            return state
+        self.project.journal.append(*payloads, actor="trilho")
+        return self.project.state()
+
+    def deliver(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Send the alerts that are due; those that fail are tried again later.
+
+        What a channel takes longer than the patience for goes on meanwhile, and is recorded by a later call.
+        """
+        sent = self.outbox.deliver(self.project.name, datetime.now(UTC), patience)
         recorded = {alert.alert for _, alert in self.project.state().alerts}  # by a process that was killed just then
         new = [alert for alert in sent if alert.alert not in recorded]
         if new:
@@ -303,6 +326,9 @@ class RetrainLoop:
         by_hand = state.retraining.cause == trigger.PERSON
         self._actor = None if by_hand else "trilho"
         ended = loop.carry_out(state.retraining, self.project.name, self._train, self._release, state)
+        if ended.result == "unchanged":
+            advice = loop.what_would_change(self.project.settings.data.served, self.project.labels().labelled)
+            ended = replace(ended, note=f"{ended.note}; {advice}")
         said = ended.note.partition("\n")[0]  # a step's traceback is in its run's log
         self.project.journal.append(replace(ended, note=said), actor="trilho")
         return ended

@@ -10,8 +10,11 @@ from typing import Any
 from trilho.config import Settings
 from trilho.core.projection import State
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
+from trilho.core.records import Payload
 from trilho.errors import DataError, UsageError
 from trilho.project import Project
+from trilho.watch.alerts.outbox import Outbox
+from trilho.watch.exports.metrics import Watching
 
 
 class ProjectSource:
@@ -22,6 +25,10 @@ class ProjectSource:
         self._projects = {project.name: project for project in projects}
         self._first = projects[0]
         self._readings: dict[str, tuple[int, dict[tuple[str, int], Reading]]] = {}
+
+    def renew(self, project: Project) -> None:
+        """Show a project with the settings that it has now."""
+        self._projects[project.name] = project
 
     def state(self) -> State:
         """Give the journal's fold."""
@@ -83,9 +90,28 @@ class ProjectSource:
         except UsageError:
             return ""
 
+    def watching(self, model: str) -> Watching | None:
+        """Say how a model's watcher fares, where its project is at hand."""
+        project = self._projects.get(model)
+        if project is None:
+            return None
+        box = Outbox.of(project.settings, project.home)
+        try:
+            passed = (project.home / "watch" / f"{model}.passed").stat().st_mtime
+        except OSError:
+            passed = None
+        return Watching(len(box.waiting(model)), len(box.dead(model)), passed)
+
     def acknowledge(self, model: str, incident: str, actor: str, why: str) -> None:
         """Record that somebody has taken an incident up."""
+        self._project(model).acknowledge(incident, why, actor=actor)
+
+    def act(self, model: str, payload: Payload, actor: str) -> None:
+        """Record what a person did about an incident."""
+        self._project(model).record(payload, actor=actor)
+
+    def _project(self, model: str) -> Project:
         project = self._projects.get(model)
         if project is None:
             raise UsageError(f"{model} is not run here", hint="trilho up DIR names its project")
-        project.acknowledge(incident, why, actor=actor)
+        return project

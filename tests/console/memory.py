@@ -114,6 +114,10 @@ class MemorySource:
         self.acknowledged.append((model, incident, actor, why))
         self.write(NOW, r.IncidentUpdated(model=model, incident=incident, change="acknowledged", note=why), actor=actor)
 
+    def act(self, model: str, payload: r.Payload, actor: str) -> None:
+        """Record what a person did about an incident."""
+        self.write(NOW, payload, actor=actor)
+
 
 def tasks(cached: int = 0, failed: str = "") -> list[r.TaskResult]:
     """Give the tasks of a training run as they ended."""
@@ -310,6 +314,7 @@ def alarmed(
         )
     if close:
         source.write(
-            at + timedelta(seconds=50), r.IncidentClosed(model=reading.model, incident=f"i-{key}", reason=close)
+            at + timedelta(seconds=50),
+            r.IncidentClosed(model=reading.model, incident=f"i-{key}", reason=close, end="outlived"),
         )
     return f"i-{key}"

@@ -28,7 +28,7 @@ class Answer:
     text: str
 
 
-def call(app: Starlette, path: str, method: str = "GET", **headers: str) -> Answer:
+def call(app: Starlette, path: str, method: str = "GET", body: str = "", **headers: str) -> Answer:
     """Send one request to the application."""
     given = {"host": "127.0.0.1:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     sent: list[Any] = []
@@ -38,16 +38,16 @@ def call(app: Starlette, path: str, method: str = "GET", **headers: str) -> Answ
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
+        "path": path.partition("?")[0],
+        "raw_path": path.partition("?")[0].encode(),
+        "query_string": path.partition("?")[2].encode(),
         "root_path": "",
         "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }
 
-    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    asked = iter([{"type": "http.request", "body": body.encode(), "more_body": False}])
 
     async def receive() -> Any:
         message = next(asked, None)
@@ -58,8 +58,8 @@ def call(app: Starlette, path: str, method: str = "GET", **headers: str) -> Answ
 
     asyncio.run(app(scope, receive, send))
     start = sent[0]
-    body = b"".join(message.get("body", b"") for message in sent[1:])
-    return Answer(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, body.decode())
+    told = b"".join(message.get("body", b"") for message in sent[1:])
+    return Answer(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, told.decode())
 
 
 @pytest.fixture
@@ -169,3 +169,58 @@ def test_the_stream_tells_of_changes(source: MemorySource) -> None:
     assert first.startswith(b"data: ")
     assert second.startswith(b"data: ")
     assert first != second
+
+
+HERE = {"origin": "http://127.0.0.1:8000"}
+
+
+def test_a_form_says_who_and_why(app: Starlette, source: MemorySource) -> None:
+    body = "name=Ana+%3Cb%3E&why=on+it&lang=pt-BR"
+    answer = call(app, f"/incidents/{OPEN}/acknowledge", "POST", body, **HERE)
+    assert (answer.status, answer.headers["location"]) == (303, f"/incidents/{OPEN}?lang=pt-BR")
+    assert source.acknowledged == [("bike-demand", OPEN, "Ana b (console)", "on it")]
+
+
+def test_an_incident_is_muted_told_again_and_closed(app: Starlette, source: MemorySource) -> None:
+    def incident() -> Any:
+        return source.state().models["bike-demand"].incidents[OPEN]
+
+    assert call(app, f"/incidents/{OPEN}/mute", "POST", "name=Ana&why=fair&for=3+days", **HERE).status == 303
+    assert (incident().muted_until, incident().muted_by) == ("2026-03-07T16:20:00+00:00", "Ana (console)")
+    assert incident().standing(NOW.isoformat()) == "muted"
+    assert "Muted until 7 Mar 2026 16:20:00 by Ana (console)" in call(app, f"/incidents/{OPEN}").text
+    assert call(app, f"/incidents/{OPEN}/unmute", "POST", "", **HERE).status == 303
+    assert incident().muted_until is None
+    assert call(app, f"/incidents/{OPEN}/close", "POST", "why=as+planned", **HERE).status == 303
+    assert (incident().state, incident().reason) == ("closed", "as planned")
+    assert call(app, f"/incidents/{OPEN}/close", "POST", "why=again", **HERE).status == 303
+    assert incident().reason == "as planned"
+
+
+@pytest.mark.parametrize(
+    ("act", "body", "status"),
+    [("close", "", 422), ("mute", "why=x&for=9+years", 422), ("mute", "for=3+days", 422), ("sing", "why=x", 404),
+     ("close", "why=" + "x" * 20_000, 413), ("close", "&".join(f"a{i}=b" for i in range(40)), 400)],
+)  # fmt: skip
+def test_a_form_that_makes_no_sense_is_refused(
+    app: Starlette, source: MemorySource, act: str, body: str, status: int
+) -> None:
+    assert call(app, f"/incidents/{OPEN}/{act}", "POST", body, **HERE).status == status
+    assert source.state().models["bike-demand"].incidents[OPEN].closed is None
+
+
+@pytest.mark.parametrize("act", ["mute", "unmute", "close"])
+def test_no_other_site_can_act(app: Starlette, source: MemorySource, act: str) -> None:
+    before = len(source.texts)
+    body = "why=x&for=1+day"
+    assert call(app, f"/incidents/{OPEN}/{act}", "POST", body, origin="http://evil.example").status == 403
+    assert len(source.texts) == before
+
+
+def test_a_page_comes_in_the_browsers_language(app: Starlette) -> None:
+    preferred = call(app, f"/incidents/{OPEN}", accept_language="pt-BR,pt;q=0.9,en;q=0.5")
+    assert preferred.headers["content-language"] == "pt-BR"
+    assert "O que olhar primeiro" in preferred.text
+    asked = call(app, f"/incidents/{OPEN}?lang=en", accept_language="pt-BR")
+    assert "What to look at first" in asked.text
+    assert "Incidentes" in call(app, "/incidents?lang=pt-BR&show=all").text

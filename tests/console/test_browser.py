@@ -12,7 +12,14 @@ from tests.console.memory import NOW, MemorySource
 from trilho.console.serve import ConsoleServer
 from trilho.core import records as r
 
-PAGES = ["/", "/models/bike-demand", "/runs/chur-001a7", "/incidents/i-flig-2013-06-06-drif", "/report"]
+PAGES = [
+    "/",
+    "/incidents?show=all",
+    "/models/bike-demand",
+    "/runs/chur-001a7",
+    "/incidents/i-flig-2013-06-06-drif",
+    "/report",
+]
 OPEN = "/incidents/i-bike-2019-09-08-perf"
 
 # For every text, the contrast of its colour with the nearest painted ground; WCAG AA asks for 4.5, 3 when large.
@@ -121,7 +128,7 @@ def test_acknowledging_works_by_keyboard(page: Browser, address: str, source: Me
     assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.run("document.querySelector('form button').focus()")
     page.run("document.activeElement.click()")
-    page.wait("document.readyState === 'complete' && !document.querySelector('form')")
+    page.wait("document.readyState === 'complete' && !document.querySelector('#act-acknowledge')")
     assert [incident for _, incident, _, _ in source.acknowledged] == [OPEN.rsplit("/", 1)[1]]
 
 

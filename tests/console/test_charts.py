@@ -89,8 +89,8 @@ def test_features_are_ordered_by_how_far_they_moved() -> None:
     past = history(ModelState("m"), [reading(1, 10, features=moved)])
     assert past is not None
     assert [(row.name, row.times, row.over) for row in feature_rows(past)] == [
-        ("b", "4.0×", True),
-        ("a", "0.2×", False),
+        ("b", "2.0×", True),
+        ("a", "0.0×", False),
     ]
 
 

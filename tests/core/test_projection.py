@@ -151,3 +151,25 @@ def test_a_pin_holds_until_it_is_taken_away() -> None:
     pin = VersionPinned(model="m", version=1, pinned=True, why="the audit")
     assert model(packaged(1), pin).versions[1].pinned == "the audit"
     assert model(packaged(1), pin, replace(pin, pinned=False)).versions[1].pinned is None
+
+
+def test_the_newer_golden_records_tell_an_incidents_whole_course() -> None:
+    stored = [
+        x
+        for file in ("records_v1.json", "records_v2.json")
+        for x in json.loads((Path(__file__).parent / file).read_text())
+        if x["type"] not in ("version.packaged",)
+    ]
+    made = records(*(decode(x["type"], x["version"], x["data"]) for x in stored))
+    incident = fold(made).model("bike-demand").incidents["i1"]
+    states = [state for _, state, _ in incident.course]
+    assert states == ["suspected", "acknowledged", "outlived", "muted", "reopened", "resolved"]
+    assert (incident.state, incident.reopened, incident.assigned_to, incident.severity) == (
+        "resolved",
+        1,
+        "ana",
+        "medium",
+    )
+    assert incident.lead is not None
+    assert incident.lead["seconds"] == 1209600.0
+    assert incident.ended_data_time == "2012-07-16T00:00:00+00:00"

@@ -20,6 +20,9 @@ ADDED: dict[tuple[str, int], dict[str, Any]] = {
     ("rollout.started", 1): {"shadow": 0, "sticky": None, "hold": None},
     ("rollout.paused", 1): {"cause": "a person"},
     ("rollout.ended", 1): {"evidence": {}},
+    ("alarm.raised", 1): {"effect": None, "slices": [], "data_time": None},
+    ("incident.updated", 1): {"count": 1, "severity": None, "lead": None},
+    ("incident.closed", 1): {"end": "outlived", "data_time": None},
 }
 """What a record of an older version has since: what was true when there was no choice."""
 

@@ -12,7 +12,7 @@ from trilho.core import records as r
 from trilho.core.journal import GENESIS, Record, seal, unseal
 from trilho.core.projection import State, fold
 from trilho.core.readings import FeatureReading, Reading
-from trilho.watch.incident import close_calm, close_outlived, respond, severity
+from trilho.watch.incidents import close_calm, close_outlived, respond, severity
 
 
 class History:

@@ -55,7 +55,8 @@ def test_drift_is_found_and_named(tmp_path: Path) -> None:
     assert first.causes[0]["feature"] == "x"
     assert first.causes[0]["distance"] > first.causes[0]["tolerance"]
     assert first.summary.startswith("drift of x (")
-    assert first.evidence >= first.threshold == pytest.approx(2 * 365.24, rel=0.01)
+    share = 0.6 * 0.8  # loss and quality have the rest
+    assert first.evidence >= first.threshold == pytest.approx(365.24 / share, rel=0.01)
     assert [x.alarms for x in store.readings("bike") if x.window_start == first.window_start] == [[first.alarm]]
 
 
@@ -203,8 +204,18 @@ def test_ignored_columns_are_not_watched(tmp_path: Path) -> None:
 def test_the_promise_is_shared_between_drift_and_loss(tmp_path: Path) -> None:
     monitor = Monitor("bike", 1, World(13).package(tmp_path), settings(false_alarms="1 per month"), MemoryStore())
     assert monitor.loss is not None
-    assert monitor.drift.threshold == pytest.approx(2 * 30.44, rel=0.01)
-    assert monitor.loss.threshold == pytest.approx(100 * monitor.drift.threshold, rel=0.01)
+    assert monitor.drift.threshold == pytest.approx(30.44 / 0.6, rel=0.01)
+    assert monitor.loss.threshold == pytest.approx(100 * 30.44 / 0.4, rel=0.01)
+    assert str(monitor.promise).startswith("at most 1 false alarm a month: 1 in 30 windows of 1 day (inputs 1 in 76, ")
+    package = World(13).package(tmp_path / "b")
+    alone = Monitor("bike", 1, package, settings(false_alarms="1 per month", shares={"loss": 0.0}), MemoryStore())
+    assert alone.drift.threshold == pytest.approx(30.44, rel=0.01)
+    assert "losses are not watched: [watch] shares gives them nothing" in alone.notes()
+    nothing = {"inputs": 0.0, "predictions": 0.0, "quality": 0.0}
+    losses = Monitor("bike", 1, package, settings(false_alarms="1 per month", shares=nothing), MemoryStore())
+    assert losses.drift.threshold == float("inf")
+    assert losses.loss is not None
+    assert losses.loss.threshold == pytest.approx(100 * 30.44, rel=0.01)
 
 
 def test_classification_is_watched_by_its_brier_loss(tmp_path: Path) -> None:
@@ -375,7 +386,7 @@ def test_a_window_has_a_grace_and_later_rows_count_in_the_next_one(tmp_path: Pat
     assert look() == [("1970-03-02", 200, 0)]
     serve(2.5)
     assert look() == [("1970-03-02", 200, 0), ("1970-03-03", 200, 100)]
-    assert [(x.kind, x.window_start[:10]) for x in alarms] == [("drift", "1970-03-03")]
+    assert [(x.kind, x.window_start[:10]) for x in alarms] == [("quality", "1970-03-03")]
     serve(3.5)
     assert look()[-1] == ("1970-03-04", 100, 0)  # each counts once
     log.label(late, np.zeros(100))
@@ -450,3 +461,19 @@ def test_at_fifty_times_the_traffic_of_training_the_loss_keeps_its_promise(tmp_p
         )  # fmt: skip
         alarms += len(monitor._learn(came, 0.0, np.inf))
     assert alarms <= 0.5 * years
+
+
+def test_the_metric_is_estimated_before_labels_come(tmp_path: Path) -> None:
+    world, log, store = World(31), MemoryLog(), MemoryStore()
+    package = world.package(tmp_path)
+    for day in (0, 0, 0, 0, 1, 2):
+        world.serve(log, START + day)
+    monitor = Monitor("bike", 1, package, settings(), store)
+    monitor.observe(log)
+    monitor.commit()
+    first = store.readings("bike")[0]
+    assert first.value is None
+    assert first.estimate is not None
+    assert (first.estimate["observable"], first.estimate["why"]) == (True, "")
+    assert first.estimate["low"] < first.estimate["value"] < first.estimate["high"]
+    assert first.estimate["value"] == pytest.approx(monitor.expected, rel=0.25)

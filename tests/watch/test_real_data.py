@@ -121,10 +121,10 @@ def test_the_bikes_concept_drift_is_found_within_weeks() -> None:
     held = bike_losses(model, base)[until:]
     limit = allowed_loss(held, 0.1)
     assert limit is not None
-    detector = LossDetector(limit, 2 * 8760.0)
+    detector = LossDetector.of(limit, 2 * 8760.0)
     first = detector.update_many(bike_losses(model, later))
     assert first is not None
     assert first < 16 * 168  # by mid April: in winter this simple model errs little
     rng = np.random.default_rng(2)
-    quiet = LossDetector(limit, 2 * 8760.0)
+    quiet = LossDetector.of(limit, 2 * 8760.0)
     assert quiet.update_many(rng.choice(held, 40_000)) is None

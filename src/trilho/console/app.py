@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Collection
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,6 @@ from starlette.responses import (
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -26,11 +25,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trilho.console.actions import incident_routes
+from trilho.console.language import language_of
 from trilho.console.live import Pulse, events
+from trilho.console.measures import metrics_route
 from trilho.console.pages import STATIC, Pages, stylesheet
+from trilho.console.slack import PATH as SLACK
+from trilho.console.slack import slack_route
 from trilho.console.source import Source
-from trilho.console.views import find_incident
-from trilho.core.journal import now, whoami
+from trilho.core.journal import now
 from trilho.errors import TrilhoError
 
 POLICY = (
@@ -70,6 +73,26 @@ def create_app(
 
         return answer
 
+    def spoken(render: Any, *keys: str) -> Any:
+        """Serve a page in the language that is asked for; without keys it is told what its address asks."""
+
+        async def answer(request: Request) -> Response:
+            values: list[Any] = [request.path_params[key] for key in keys]
+            how: dict[str, Any] = {"fragment": "x-fragment" in request.headers}
+            asked = request.query_params.get("lang", "")
+            how["language"] = language_of(asked, request.headers.get("accept-language", ""))
+            if keys:
+                how["asked"] = how["language"] if asked else ""
+            else:
+                values = [dict(request.query_params)]
+            text = await run_in_threadpool(render, *values, **how)
+            if text is None:
+                raise HTTPException(404)
+            headers = {"cache-control": "no-store", "vary": "x-fragment, accept-language"}
+            return HTMLResponse(text, headers={**headers, "content-language": how["language"]})
+
+        return answer
+
     async def log(request: Request) -> Response:
         text = await run_in_threadpool(pages.log, request.path_params["run"], request.path_params["task"])
         if text is None:
@@ -82,17 +105,6 @@ def create_app(
     async def stream(request: Request) -> Response:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(events(pulse, stopping), media_type="text/event-stream", headers=headers)
-
-    async def acknowledge(request: Request) -> Response:
-        _same_origin(request.headers)
-        incident = request.path_params["incident"]
-        found = find_incident(await run_in_threadpool(source.state), incident)
-        if found is None:
-            raise HTTPException(404)
-        model, shown = found
-        if shown.closed is None and shown.acknowledged_by is None:
-            await run_in_threadpool(source.acknowledge, model.name, incident, whoami(), "on the console")
-        return RedirectResponse(f"/incidents/{quote(incident)}", status_code=303)
 
     style = stylesheet()
 
@@ -121,14 +133,17 @@ def create_app(
         Route("/models/{name}", page(pages.model, "name")),
         Route("/runs/{run}", page(pages.run, "run")),
         Route("/runs/{run}/logs/{task:path}", log),
-        Route("/incidents/{incident}", page(pages.incident, "incident")),
-        Route("/incidents/{incident}/acknowledge", acknowledge, methods=["POST"]),
+        Route("/incidents", spoken(pages.incidents)),
+        Route("/incidents/{incident}", spoken(pages.incident, "incident")),
+        *incident_routes(source, pages, _same_origin, clock),
+        slack_route(source),
         Route("/report", page(pages.report)),
         Route("/report.json", report_json),
         Route("/report.html", report_file),
         Route("/style.css", styles),
         Route("/events", stream),
         Route("/health", alive),
+        metrics_route(source, clock),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: refused, TrilhoError: unreadable})
@@ -140,6 +155,7 @@ PROBLEMS = {
     403: ("Refused", "This form was sent from another site."),
     404: ("Nothing here", "There is no such page: the model, run or incident is not in this journal."),
     405: ("Refused", "This address takes no such request."),
+    413: ("Refused", "The form is too large."),
 }
 
 
@@ -165,7 +181,8 @@ class Door:
                     headers["cache-control"] = "public, max-age=86400"
             await send(message)
 
-        if not self._known(Headers(scope=scope).get("host", "")):
+        signed = scope["path"] == SLACK  # by whatever name it came: only what Slack has signed counts there
+        if not signed and not self._known(Headers(scope=scope).get("host", "")):
             answer = PlainTextResponse("This console is not known under that name.", status_code=421)
             await answer(scope, receive, send_with_headers)
             return

@@ -16,10 +16,12 @@ from trilho.console.scale import Scale, Tick, magnitude_ticks, rounded, value_ti
 from trilho.core.metrics import HIGHER_IS_BETTER
 from trilho.core.readings import Reading
 from trilho.govern.wording import count, metric_name, number
+from trilho.watch.incidents.words import evidence_words
 
 GLYPHS = {
     "drift": "M0-5.5 5.5 0 0 5.5-5.5 0Z",
     "performance": "M0-5.5 5.5 4.5-5.5 4.5Z",
+    "prediction": "M0-5.2A5.2 5.2 0 1 1 0 5.2 5.2 5.2 0 1 1 0-5.2Z",
     "quality": "M-4.5-4.5h9v9h-9Z",
 }
 RELEASES, ALARMS = 17, 17  # heights of the lanes above a chart
@@ -98,14 +100,17 @@ class _Frame:
         if not self.top:
             return "".join(_hair(mark, 0, self.bottom) for mark in self.past.alarms)
         lane = RELEASES + 6
-        glyphs = [_hair(m, lane + 5, self.bottom) + _glyph(m, lane) for m in self.past.alarms]
+        glyphs = [_reach(m, lane) + _hair(m, lane + 5, self.bottom) + _glyph(m, lane) for m in self.past.alarms]
         return "".join(glyphs)
 
 
-def metric_chart(past: History, *, name: str, height: int = 190) -> Chart:
-    """Draw the measured metric with its interval, what was expected, and where nothing is known."""
+def metric_chart(past: History, *, name: str, height: int = 190, floor: tuple[float, str] | None = None) -> Chart:
+    """Draw the measured metric with its interval, what was expected, and where nothing is known.
+
+    `floor` is a value that it must not cross, and what that is called.
+    """
     points = [p for p in past.points if p.labelled]
-    low, high, values = _metric_range(points, past)
+    low, high, values = _metric_range(points, past, () if floor is None else floor[:1])
     frame = _frame(past, low, high, values, height, lanes=True)
     words = _metric_words(past, points)
     title = f"{metric_name(past.metric)} of what was served, {past.span}"
@@ -120,6 +125,10 @@ def metric_chart(past: History, *, name: str, height: int = 190) -> Chart:
         marks += [
             f'<circle class="dot" cx="{p.middle}%" cy="{frame.y(p.reading.value or 0):g}" r="2.6"/>' for p in points
         ]
+    if floor is not None:
+        at = frame.y(floor[0])
+        marks.append(f'<line class="limit" x1="0" x2="100%" y1="{at:g}" y2="{at:g}"/>')
+        marks.append(f'<text class="limit-label" x="100%" y="{at - 5:g}" text-anchor="end">{escape(floor[1])}</text>')
     signs = ["measured", "interval"] if points else []
     signs += ["expected"] if any(p.reading.expected is not None for p in past.points) else []
     signs += ["unlabelled"] if len(points) < len(past.points) else []
@@ -144,7 +153,7 @@ def evidence_chart(past: History, *, name: str, height: int = 120) -> Chart:
     title = f"Evidence of drift, {past.span}"
     words = (
         f"The detector alarms at {number(threshold)}; the newest window stands at "
-        f"{number(past.points[-1].reading.evidence)}. {_events(past)}"
+        f"{evidence_words(past.points[-1].reading.evidence)}. {_events(past)}"
     )
     return Chart(frame.axis(), frame.plot(_stretched(lines, frame.bottom) + limit, name, title, words), title, words)
 
@@ -186,9 +195,11 @@ def _frame(
     return _Frame(past, y, labels or value_ticks(values), top, top + height, times=True)
 
 
-def _metric_range(points: Sequence[Point], past: History) -> tuple[float, float, list[float]]:
+def _metric_range(
+    points: Sequence[Point], past: History, more: Sequence[float] = ()
+) -> tuple[float, float, list[float]]:
     readings = [p.reading for p in points]
-    values = [x.value for x in readings if x.value is not None]
+    values = [x.value for x in readings if x.value is not None] + list(more)
     values += [x.reading.expected for x in past.points if x.reading.expected is not None]
     bounds = [b for x in readings for b in (x.low, x.high) if b is not None]
     if not values:
@@ -221,7 +232,9 @@ def _metric_words(past: History, points: Sequence[Point]) -> str:
 
 
 def _events(past: History) -> str:
-    return f"{count(len(past.alarms), 'alarm')}, {count(len(past.stretches) - 1, 'change')} of version."
+    return (
+        f"{count(sum(m.number for m in past.alarms), 'alarm')}, {count(len(past.stretches) - 1, 'change')} of version."
+    )
 
 
 def _signs(past: History) -> list[str]:
@@ -289,6 +302,14 @@ def _stretched(body: str, bottom: int) -> str:
 
 def _hair(mark: Mark, top: float, bottom: float) -> str:
     return f'<line class="hair {mark.kind}" x1="{mark.at}%" x2="{mark.at}%" y1="{top:g}" y2="{bottom:g}"/>'
+
+
+def _reach(mark: Mark, y: float) -> str:
+    """Draw how far several alarms of one incident reach, as a bar behind the first one's sign."""
+    if mark.until is None or mark.until - mark.at < 0.2:
+        return ""
+    width = round(mark.until - mark.at, 2)
+    return f'<rect class="reach {mark.kind}" x="{mark.at}%" width="{width}%" y="{y - 1.5:g}" height="3" rx="1.5"/>'
 
 
 def _glyph(mark: Mark, y: float) -> str:

@@ -15,6 +15,7 @@ from trilho.core.projection import ModelState
 from trilho.core.readings import Reading
 from trilho.govern.wording import parse, window
 
+NEAR = 0.9  # percent: marks closer than this would lie on each other
 NEWEST = 600  # more windows than a screen has room for are left to the table's file
 
 
@@ -34,6 +35,8 @@ class Mark:
     kind: str
     at: float
     text: str
+    until: float | None = None  # where the last of several lies
+    number: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,34 @@ def _stretches(points: Sequence[Point]) -> list[Stretch]:
 
 
 def _alarms(model: ModelState, x: Scale) -> Iterator[Mark]:
+    """Mark where each incident's alarms begin and how far they reach, not each of them; neighbours are one mark."""
+    of = {alarm: incident.id for incident in model.incidents.values() for alarm in incident.alarms}
+    groups: dict[str, list[Mark]] = {}
     for alarm in model.alarms.values():
         at = _seconds(alarm.window_end)
         if x.low <= at <= x.high:
-            yield Mark(alarm.kind, x(at), f"{window(alarm.window_start, alarm.window_end)}: {alarm.summary}")
+            text = f"{window(alarm.window_start, alarm.window_end)}: {alarm.summary}"
+            groups.setdefault(of.get(alarm.alarm, alarm.alarm), []).append(Mark(alarm.kind, x(at), text))
+    latest: dict[str, Mark] = {}
+    for mark in sorted(map(_folded, groups.values()), key=lambda m: m.at):
+        before = latest.get(mark.kind)
+        if before is not None and mark.at - (before.until or before.at) < NEAR:
+            latest[mark.kind] = _joined(before, mark)
+            continue
+        if before is not None:
+            yield before
+        latest[mark.kind] = mark
+    yield from latest.values()
+
+
+def _folded(marks: Sequence[Mark]) -> Mark:
+    whole = marks[0]
+    for mark in marks[1:]:
+        whole = _joined(whole, mark)
+    return whole
+
+
+def _joined(first: Mark, last: Mark) -> Mark:
+    number, reach = first.number + last.number, max(last.until or last.at, first.until or first.at)
+    text = first.text if first.number == 1 else first.text.rpartition("; ")[0]
+    return Mark(first.kind, first.at, f"{text}; {number} alarms in all", reach, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,15 @@ from trilho.console.features import CAP
 from trilho.console.forest import gain
 from trilho.console.graph import graph
 from trilho.console.history import history
+from trilho.console.incidents import IncidentList, IncidentView
 from trilho.console.source import Source
 from trilho.console.timeline import incident_story
 from trilho.core.journal import now as journal_now
 from trilho.govern import handover, wording
 from trilho.govern.health import RULE, by_harm
+from trilho.watch.incidents.acts import MUTES
+from trilho.watch.incidents.words import evidence_words
+from trilho.watch.wording import Language
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -77,32 +81,27 @@ class Pages:
             "log.html", False, self.clock(), model=found[0].name, run=run, task=task, text=text, runner=runner
         )
 
-    def incident(self, incident: str, fragment: bool = False, done: bool = False) -> str | None:
-        """Render one incident."""
+    def incident(self, incident: str, fragment: bool = False, language: Language = "en", asked: str = "") -> str | None:
+        """Render one incident; `asked` is the language where the address names one."""
         state, now = self.source.state(), self.clock()
         found = views.find_incident(state, incident)
         if found is None:
             return None
         model, shown = found
-        view = views.model_view(self.source, state, model.name, now)
-        alarms = [model.alarms[key] for key in shown.alarms if key in model.alarms]
-        chart = None
-        if alarms:
-            first, last = min(a.window_start for a in alarms), max(a.window_end for a in alarms)
-            past = history(model, views.around(view.facts.readings, first, last))
-            chart = metric_chart(past, name="metric-incident", height=150) if past else None
-        story = incident_story(model, shown)
+        view = IncidentView(views.model_view(self.source, state, model.name, now), shown, now, language)
+        story = incident_story(model, shown, language)
         return self._render(
-            "incident.html",
-            fragment,
-            now,
-            view=view,
-            incident=shown,
-            alarms=alarms,
-            chart=chart,
-            story=story,
-            done=done,
-        )
+            "incident.html", fragment, now, page=view, view=view.model, incident=shown, story=story, language=language,
+            asked=asked, mutes=MUTES,
+        )  # fmt: skip
+
+    def incidents(
+        self, asked: Mapping[str, str] | None = None, fragment: bool = False, language: Language = "en"
+    ) -> str:
+        """Render the incidents of all models that a filter lets through."""
+        state, now = self.source.state(), self.clock()
+        found = IncidentList(state, asked or {}, now, language)
+        return self._render("incidents.html", fragment, now, page=found, language=language)
 
     def report_data(self) -> dict[str, Any]:
         """Give the handover as JSON values."""
@@ -165,6 +164,7 @@ def _environment() -> Environment:
     env.filters.update(handover.FILTERS)
     env.filters["ago"] = _ago
     env.filters["reason"] = wording.reason
+    env.filters["evidence"] = evidence_words
     env.globals.update(
         asset=asset_version(),
         graph=graph,

@@ -1,4 +1,4 @@
-"""What the console needs to know, and the one thing it may do. The project or the platform provides it."""
+"""What the console needs to know, and what it may do about incidents. The project or the platform provides it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from trilho.config import Settings
 from trilho.core.projection import State
 from trilho.core.readings import EndpointStatus, LabelStatus, Reading
+from trilho.core.records import Payload
 
 
 class Source(Protocol):
@@ -42,3 +43,6 @@ class Source(Protocol):
 
     def acknowledge(self, model: str, incident: str, actor: str, why: str) -> None:
         """Record that somebody has taken an incident up."""
+
+    def act(self, model: str, payload: Payload, actor: str) -> None:
+        """Record what a person did about an incident: mute it, let it be told again, close it."""

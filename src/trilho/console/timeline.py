@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trilho.core.projection import Incident, ModelState, Rollout
-from trilho.govern.wording import count, metric_name, number, window
+from trilho.govern.wording import metric_name, number
+from trilho.watch.alerts.telling import reason
+from trilho.watch.incidents.lead import lead_words
+from trilho.watch.incidents.words import SHOWN, alarm_steps
+from trilho.watch.wording import Language, say
 
 
 @dataclass(frozen=True)
@@ -74,28 +78,37 @@ def _retrainings(model: ModelState) -> Iterator[Event]:
             yield Event(retraining.ended, "closed", f"Version {retraining.version} was rejected by the gate", link)
 
 
-def incident_story(model: ModelState, incident: Incident) -> list[Event]:
-    """Tell one incident, oldest first: alarms, alerts, acknowledgement, retraining, end."""
-    events = [Event(incident.opened, "incident", "Opened")]
-    for key in incident.alarms:
-        alarm, time = model.alarms.get(key), model.alarm_times.get(key)
-        if alarm is not None and time is not None:
-            over = window(alarm.window_start, alarm.window_end)
-            events.append(Event(time, alarm.kind, f"Alarm on {over}: {alarm.summary}"))
+def incident_story(model: ModelState, incident: Incident, language: Language = "en") -> list[Event]:
+    """Tell one incident, oldest first: alarms, the many folded into one line, alerts, what people did, its end."""
+    events = [Event(incident.opened, "incident", say(language, "story.opened"))]
+    for i, step in enumerate(alarm_steps(model, incident, language)):
+        text = say(language, "story.alarm", text=step.text) if i < SHOWN else step.text
+        events.append(Event(step.time, step.kind, text))
     for time, alert in model.alerts:
         if alert.incident == incident.id:
-            tries = count(alert.attempts, "attempt")
-            events.append(Event(time, "alert", f"Alert reached {alert.channel}, {tries}"))
-    events += [Event(time, change, note or change) for time, change, note in incident.notes if change != "alarm"]
+            key = "story.alert" if alert.attempts == 1 else "story.tries"
+            events.append(Event(time, "alert", say(language, key, channel=alert.channel, attempts=alert.attempts)))
+    events += [_note(*note, incident, language) for note in incident.notes if note[1] != "alarm"]
     for retraining in model.retrainings.values():
         if retraining.incident == incident.id:
             link = f"/runs/{retraining.run}" if retraining.run else None
-            events.append(Event(retraining.started, "retraining", "Retraining started by itself", link))
+            events.append(Event(retraining.started, "retraining", say(language, "story.retraining"), link))
             if retraining.ended:
-                events.append(Event(retraining.ended, "closed", f"Retraining ended: {retraining.result}", link))
+                text = say(language, "story.retrained", result=retraining.result)
+                events.append(Event(retraining.ended, "closed", text, link))
     if incident.closed:
-        events.append(Event(incident.closed, "closed", f"Closed: {incident.reason}"))
+        text = say(language, "story.ended", reason=reason(incident.reason or "", language))
+        events.append(Event(incident.closed, "closed", text))
     return sorted(events, key=lambda event: event.time)
+
+
+def _note(time: str, change: str, note: str, incident: Incident, language: Language) -> Event:
+    name = say(language, "story.retraining.note" if change == "retraining" else f"story.{change}")
+    if note == say("en", "note.confirmed"):
+        note = say(language, "note.confirmed")
+    elif incident.lead is not None and note == lead_words(incident.lead):
+        note = lead_words(incident.lead, language)
+    return Event(time, change, f"{name}: {note}" if note else name)
 
 
 def _because(cause: str) -> str:

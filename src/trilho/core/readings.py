@@ -16,6 +16,8 @@ class FeatureReading:
     distance: float
     tolerance: float
     share: float  # of the alarm's evidence, 0 to 1
+    low: float | None = None  # of the distance, with 95%; None where no interval was kept
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Reading:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    estimate: dict[str, Any] | None = None  # of the metric before labels: value, low, high, observable, why
     expected: float | None = None  # the metric on the rows that were held out when the version was trained
     own: int = 0  # of the rows, answered by this version
     labelled: int = 0  # of its own rows

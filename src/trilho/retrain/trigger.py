@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trilho.config import Settings
 
 PERSON = "a person"
-CAUSES: tuple[r.AlarmKind, ...] = ("performance", "drift")  # the first that holds names the trigger
+CAUSES: tuple[r.AlarmKind, ...] = ("performance", "drift", "prediction")  # the first that holds names the trigger
 
 
 def decide(
@@ -75,7 +75,8 @@ def _unanswered(state: ModelState, alarms: Iterable[r.AlarmRaised]) -> list[r.Al
 
 
 def _enabled(kind: r.AlarmKind, settings: Settings) -> bool:
-    return {"drift": settings.retrain.drift, "performance": settings.retrain.performance}.get(kind, False)
+    enabled = {"drift": settings.retrain.drift, "prediction": settings.retrain.drift}
+    return {**enabled, "performance": settings.retrain.performance}.get(kind, False)
 
 
 def _cooled(state: ModelState, cooldown: timedelta, newest: datetime | None, now: datetime) -> bool:

@@ -1,8 +1,9 @@
 """One model's watcher: reads closed windows and new labels, measures them, and says which alarms they raise.
 
-The promise `false_alarms` is the model's total. Half of it belongs to the drift of inputs and predictions, half to the
-loss: at one a year and daily windows the drift detector's A is 730 windows, and the loss detector's the labelled rows
-of two years, at the traffic of training or the present one, whichever is more (see `trilho.watch.pace`).
+The promise `false_alarms` is the model's total, shared by `[watch] shares` over inputs, predictions, data quality and
+loss (`trilho.watch.promise`): at one a year and daily windows drift of any kind alarms for nothing once in 609 windows,
+and the loss detector's run length is the labelled rows of its own share, at the traffic of training or the present one,
+whichever is more (see `trilho.watch.pace`).
 
 A window is read when event time has gone on by a tenth of it, at least a minute (without a time column a minute by the
 clock), since rows do not arrive in the order of their times. Those that come even later are counted in the next window
@@ -12,9 +13,10 @@ that is read: the detector misses no row, and the reading says how many (`late`)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,17 @@ from trilho.core.digest import digest_json
 from trilho.core.ports import Labelled, PredictionLog, WatchStore
 from trilho.core.readings import FeatureReading, Reading
 from trilho.core.records import AlarmKind, AlarmRaised, Cause
-from trilho.watch.drift import Drift, DriftDetector
+from trilho.watch.drift import Cause as Moved
+from trilho.watch.drift import DriftDetector
+from trilho.watch.drift import Reading as Found
+from trilho.watch.estimate import Estimate, Estimator
+from trilho.watch.held import Held
+from trilho.watch.incidents import Finding, Trials
 from trilho.watch.loss import LossDetector, allowed_loss
 from trilho.watch.pace import Pace
 from trilho.watch.performance import Floats, losses, measure
+from trilho.watch.promise import Promise
+from trilho.watch.reading import DriftKind
 from trilho.watch.reference import ENOUGH_WINDOWS, load_reference, watched
 from trilho.watch.tally import Spans, Tallies, Tally, numbers
 from trilho.watch.window import FIRST, iso, moment, words
@@ -42,6 +51,11 @@ GRACE, LEAST_GRACE = 0.1, 60.0
 LEAST_RUN = 2.0
 NAMED = 5
 RECENT = 200
+NAMES: Mapping[DriftKind, tuple[AlarmKind, str]] = {
+    "inputs": ("drift", "drift"),
+    "predictions": ("prediction", "drift"),
+    "quality": ("quality", "data quality"),
+}
 LABELS_AT_ONCE = 64 * 4096
 ALL_TIME = 1e15  # seconds: a window that holds all of it, before 1970 and after
 
@@ -52,6 +66,7 @@ class Observation:
 
     payloads: list[AlarmRaised]
     readings: list[Reading]
+    findings: list[Finding] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,7 @@ class Monitor:
         self._cursor = 0
         self._arrived: int | None = None  # the newest row when windows were last read
         self._changed: dict[tuple[str, int], Reading] = {}
+        self.trials, self._findings = Trials(), list[Finding]()
         memory = store.memory(model)
         if memory is not None:
             self._recall(json.loads(memory))
@@ -97,11 +113,26 @@ class Monitor:
         with np.load(package / "validation.npz") as held:
             time, prediction, value = held["time"], held["prediction"], held["value"]
         model, watch = self.settings.model, self.settings.watch
-        hidden = {model.target, model.time or "", model.key or "", *watch.ignore, *self.settings.serve.mask}
+        self._package = package
+        self._hidden = hidden = {
+            model.target,
+            model.time or "",
+            model.key or "",
+            *watch.ignore,
+            *self.settings.serve.mask,
+        }
         reference = load_reference(package / "reference.json")
         reference, allowed = watched(reference, hidden, watch.tolerance, prediction, time, self.window)
-        rate = watch.false_alarms / 2
-        self.drift = DriftDetector(reference, max(1 / (rate * self.window), LEAST_RUN), allowed=allowed)
+        shares = {str(kind): share for kind, share in watch.shares.items()}
+        self.promise = Promise.of(watch.false_alarms, self.window, shares)
+        self.drift = DriftDetector(
+            reference,
+            self.promise.drift_run_length,
+            allowed=allowed,
+            weights=self.promise.weights if any(self.promise.weights.values()) else None,
+            window=self.window,
+        )
+        rate = self.promise.rate_of("loss")
         self._certain = self.classes is not None and manifest["outputs"]["kind"] == "class"
         certain, came = (np.ones(len(value)), prediction == value) if self._certain else (prediction, value)
         self.limit = allowed_loss(losses(self.loss_name, certain, came), watch.degradation, bound)
@@ -112,7 +143,9 @@ class Monitor:
             "drift": digest_json([reference.to_json(), watch.tolerance]),
             "loss": digest_json([self.loss_name, self.limit and asdict(self.limit)]),
         }
-        self.loss = None if self.limit is None else LossDetector(self.limit, max(rows_a_second / rate, LEAST_RUN))
+        self.loss: LossDetector | None = None
+        if self.limit is not None and rate > 0:
+            self.loss = LossDetector.of(self.limit, max(rows_a_second / rate, LEAST_RUN))
         known = manifest.get("metrics", {}).get(self.metric)
         if known is None and self.classes is None:
             known = measure(self.metric, prediction, value).value
@@ -128,13 +161,15 @@ class Monitor:
             notes.append("drift of predictions is shown but raises no alarm: only held-out rows are there to compare")
         if self.limit is None:
             notes.append("losses are not watched: too few held-out rows to say what is allowed")
-        return notes
+        elif self.loss is None:
+            notes.append("losses are not watched: [watch] shares gives them nothing")
+        return [*notes, *self.drift.notes()]
 
     # ---- one look ------------------------------------------------------------------------------------------------
 
     def observe(self, log: PredictionLog, now: datetime | None = None) -> Observation:
         """Read the windows that have closed and the labels that have come since the last look."""
-        self._changed = {}
+        self._changed, self._findings = {}, []
         extent = log.extent()
         if extent is None:
             return Observation([], [])
@@ -144,7 +179,7 @@ class Monitor:
         payloads = self._read_closed(log, oldest, newest)
         self._refresh(log, {window for page in pages for window in page.windows})
         payloads += self._learn_all(log, pages, oldest, newest)
-        return Observation(payloads, list(self._changed.values()))
+        return Observation(payloads, list(self._changed.values()), self._findings)
 
     def commit(self) -> None:
         """Keep the readings and the memory of the last look; the caller has appended its payloads before."""
@@ -164,6 +199,7 @@ class Monitor:
             "drift": self.drift.state(),
             "loss": self.loss.state() if self.loss else None,
             "pace": self.pace.state(),
+            "trials": self.trials.state(),
         }
         return json.dumps(data, separators=(",", ":")).encode()
 
@@ -176,6 +212,7 @@ class Monitor:
             return
         if of["drift"] == self._of["drift"]:
             self.drift.restore(data["drift"])
+            self.trials = Trials.restore(data.get("trials", {}))
         if self.loss and of["loss"] == self._of["loss"]:
             self.loss.restore(data["loss"])
             self.pace.restore(data["pace"])
@@ -221,12 +258,28 @@ class Monitor:
     def _gather(
         self, log: PredictionLog, start: datetime, end: datetime, window: float, arrived: int, after: int = 0
     ) -> dict[int, Tally]:
-        fields = (*self.drift.names, *self._told)
+        fields = (*(f.column for f in self.drift.reference.features), *self._told)
         begin = lambda: Tallies(window, arrived, self._tally)  # noqa: E731
         return log.gather(start, end, begin, after=after, fields=fields).found
 
     def _tally(self) -> Tally:
-        return Tally(self.drift.reference.features, self.version, self.metric, self.classes)
+        features = self.drift.reference.features
+        return Tally(features, self.version, self.metric, self.classes, self._estimator.features)
+
+    @cached_property
+    def _estimator(self) -> Estimator:
+        """What estimates the metric before labels come; learnt when the first window is read."""
+        return Estimator(self.metric, Held.load(self._package, self.drift.reference.features, self._hidden))
+
+    def _estimate(self, tally: Tally) -> dict[str, Any]:
+        """Estimate the metric of a window whose labels have not come, or say why that cannot be done."""
+        if self.classes is not None:
+            found = Estimate(self.metric, None, None, None, False, "its classes are named: labels alone tell")
+        elif not tally.own:
+            found = Estimate(self.metric, None, None, None, False, "no row was answered by this version")
+        else:
+            found = self._estimator.estimate(tally.served())
+        return {name: getattr(found, name) for name in ("value", "low", "high", "observable", "why")}
 
     @property
     def _told(self) -> tuple[str, ...]:
@@ -238,27 +291,49 @@ class Monitor:
         return Spans([(*end, tally) for end, tally in zip(ends, tallies, strict=True)])
 
     def _read(self, start: float, tally: Tally, late: Tally | None) -> list[AlarmRaised]:
-        found = self.drift.update(add(*(one.profile for one in (tally, late) if one is not None)))
+        found = self.drift.update(add(*(one.profile for one in (tally, late) if one is not None)), start)
         span = iso(start), iso(start + self.window)
-        alarms = [self._drift_alarm(found, *span)] if found.alarm else []
+        self._findings += self.trials.update(found, span[1])
+        alarms = self._drift_alarms(found, *span)
         features = [
-            FeatureReading(feature=c.feature, distance=c.distance, tolerance=c.tolerance, share=c.share)
+            FeatureReading(
+                feature=c.feature, distance=c.distance, tolerance=c.tolerance, share=c.share, low=c.low, high=c.high
+            )
             for c in sorted(found.causes, key=lambda c: self.drift.names.index(c.feature))
         ]
         reading = Reading(
             model=self.model, version=self.version, window_start=span[0], window_end=span[1], rows=tally.rows,
             evidence=found.evidence, threshold=found.threshold, features=features, metric=self.metric,
             expected=self.expected, late=late.rows if late is not None else 0,
-            alarms=[alarm.alarm for alarm in alarms],
+            alarms=[alarm.alarm for alarm in alarms], estimate=self._estimate(tally),
         )  # fmt: skip
         self._measure(reading, tally)
         return alarms
 
-    def _drift_alarm(self, found: Drift, start: str, end: str) -> AlarmRaised:
-        named = [c for c in found.causes[:NAMED] if c.share >= 0.01]
-        causes = [Cause(feature=c.feature, share=c.share, distance=c.distance, tolerance=c.tolerance) for c in named]
-        moved = ", ".join(f"{_plain(c.feature)} ({c.words})" for c in named[:3])
-        return self._alarm("drift", (start, end), found.evidence, found.threshold, causes, f"drift of {moved}")
+    def _drift_alarms(self, found: Found, start: str, end: str) -> list[AlarmRaised]:
+        """Give an alarm for each kind that alarms, and begin the tests that follow it."""
+        alarms = []
+        for kind, part in found.kinds.items():
+            if part.alarm:
+                name, moved = NAMES[kind], found.causes_of(kind)
+                alarm = self._drift_alarm(name, moved, (start, end), part.evidence, part.threshold)
+                alarms.append(alarm)
+                self.trials.begin(alarm.alarm, kind, found)
+        return alarms
+
+    def _drift_alarm(
+        self, name: tuple[AlarmKind, str], moved: list[Moved], span: tuple[str, str], evidence: float, threshold: float
+    ) -> AlarmRaised:
+        named = [c for c in moved[:NAMED] if c.share >= 0.01]
+        causes = [
+            Cause(
+                feature=c.feature, share=c.share, distance=c.distance, tolerance=c.tolerance, low=c.low, high=c.high,
+                words=c.words,
+            )
+            for c in named
+        ]  # fmt: skip
+        told = ", ".join(f"{_plain(c.feature)} ({c.words})" for c in named[:3])
+        return self._alarm(name[0], span, evidence, threshold, causes, f"{name[1]} of {told}")
 
     # ---- labels --------------------------------------------------------------------------------------------------
 

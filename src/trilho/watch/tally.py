@@ -10,16 +10,28 @@ from numpy.typing import NDArray
 
 from trilho.core.classes import TOLD, Classes
 from trilho.core.ports import Columns
+from trilho.watch.held import Kept, Served, place
 from trilho.watch.measuring import Measuring
 from trilho.watch.performance import Measure
 from trilho_runtime.profile import PREDICTION, Feature, Profile
+
+PLACED_AT_ONCE = 5_000
 
 
 class Tally:
     """The rows of one window, added up."""
 
-    def __init__(self, features: Sequence[Feature], version: int, metric: str, classes: Classes | None = None) -> None:
-        """`classes` are those of a version that names the class it predicts."""
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        version: int,
+        metric: str,
+        classes: Classes | None = None,
+        placed: Sequence[str] | None = None,
+    ) -> None:
+        """`classes` are those of a version that names the class it predicts; `placed` the features by which an even
+        part of its rows is kept, so that the metric can be estimated before labels come."""
+        self._placed, self._kept = placed, Kept()
         self._features, self._version, self._metric, self._classes = features, version, metric, classes
         self._measuring = Measuring(metric)
         self.profile: Profile = {one.name: np.zeros(len(one.labels), np.int64) for one in features}
@@ -32,13 +44,27 @@ class Tally:
         prediction = np.asarray(rows["_prediction"])[own]
         nulls = np.full(len(own), None, object)
         for one in self._features:
-            column = prediction if one.name == PREDICTION else rows.get(one.name, nulls)
+            column = prediction if one.name == PREDICTION else rows.get(one.column, nulls)
             self.profile[one.name] += one.count(column)
+        if self._placed is not None and self._classes is None:
+            self._keep(rows, own)
         if self._classes is None:
             self._measuring.add(prediction, numbers(np.asarray(rows["_value"])[own]))
         elif "_class" in rows:
             told = {name: np.asarray(rows[name])[own] for name in (*TOLD, "_value") if name in rows}
             self._measuring.add(*self._classes.measured(self._metric, told))
+
+    def _keep(self, rows: Columns, own: NDArray[np.bool_]) -> None:
+        assert self._placed is not None
+        chosen = np.flatnonzero(own)
+        chosen = chosen[:: max(1, -(-len(chosen) // PLACED_AT_ONCE))]
+        columns = {name: column[chosen] for name, column in rows.items()}
+        bins = place(self._features, self._placed, columns)
+        self._kept.add(Served(np.asarray(columns["_prediction"], np.float64), bins))
+
+    def served(self) -> Served:
+        """Give the rows that were kept."""
+        return self._kept.rows()
 
     def measure(self) -> Measure:
         """Give the metric of the version's own rows whose truth has come."""

@@ -11,6 +11,17 @@ from __future__ import annotations
 
 from trilho.core.projection.fold import State, fold
 from trilho.core.projection.model import ModelState
-from trilho.core.projection.parts import Decision, Incident, Retraining, Rollout, Run, Version
+from trilho.core.projection.parts import Decision, Incident, IncidentState, Retraining, Rollout, Run, Version
 
-__all__ = ["Decision", "Incident", "ModelState", "Retraining", "Rollout", "Run", "State", "Version", "fold"]
+__all__ = [
+    "Decision",
+    "Incident",
+    "IncidentState",
+    "ModelState",
+    "Retraining",
+    "Rollout",
+    "Run",
+    "State",
+    "Version",
+    "fold",
+]

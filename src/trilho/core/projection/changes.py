@@ -208,6 +208,7 @@ def _(payload: r.AlarmRaised, model: ModelState, record: Record) -> None:
 
 @apply.register
 def _(payload: r.IncidentOpened, model: ModelState, record: Record) -> None:
+    alarm = model.alarms.get(payload.alarm)
     model.incidents[payload.incident] = Incident(
         id=payload.incident,
         kind=payload.kind,
@@ -216,24 +217,97 @@ def _(payload: r.IncidentOpened, model: ModelState, record: Record) -> None:
         title=payload.title,
         opened=record.time,
         alarms=[payload.alarm],
+        causes=alarm.causes if alarm else [],
+        slices=alarm.slices if alarm else [],
+        effect=alarm.effect if alarm else None,
+        first_alert=(alarm.data_time or alarm.window_end) if alarm else "",
+        last_alarm=record.time,
+        course=[(record.time, "suspected", record.actor)],
     )
 
 
 @apply.register
 def _(payload: r.IncidentUpdated, model: ModelState, record: Record) -> None:
     incident: Incident = _known(model.incidents, payload.incident)
+    changes: dict[str, Any] = {"notes": [*incident.notes, (record.time, payload.change, payload.note)]}
+    if payload.alarm:
+        changes |= _alarmed(model, incident, payload.alarm, record.time, payload.count)
+    if payload.change == "acknowledged":
+        changes |= {"acknowledged_by": record.actor, "acknowledged": record.time}
+        changes["course"] = [*incident.course, (record.time, "acknowledged", record.actor)]
+    if payload.change == "confirmed" and incident.closed is None:
+        changes |= {"state": "confirmed", "course": [*incident.course, (record.time, "confirmed", record.actor)]}
+    if payload.severity is not None:
+        changes["severity"] = payload.severity
+    if payload.lead is not None:
+        changes["lead"] = payload.lead
+    _change(model.incidents, payload.incident, **changes)
+
+
+def _alarmed(model: ModelState, incident: Incident, name: str, time: str, count: int = 1) -> dict[str, Any]:
+    alarm = model.alarms.get(name)
+    return {
+        "alarms": [*incident.alarms, name],
+        "alarm_count": incident.alarm_count + count,
+        "last_alarm": time,
+        "effect": (alarm.effect if alarm else None) or incident.effect,
+    }
+
+
+@apply.register
+def _(payload: r.IncidentAssigned, model: ModelState, record: Record) -> None:
+    incident: Incident = _known(model.incidents, payload.incident)
+    said = f"{payload.to}: {payload.why}" if payload.why else payload.to
+    notes = [*incident.notes, (record.time, "assigned", said)]
+    _change(model.incidents, payload.incident, assigned_to=payload.to, notes=notes)
+
+
+@apply.register
+def _(payload: r.IncidentMuted, model: ModelState, record: Record) -> None:
+    incident: Incident = _known(model.incidents, payload.incident)
+    said = "muted" if payload.until else "unmuted"
     _change(
         model.incidents,
         payload.incident,
-        notes=[*incident.notes, (record.time, payload.change, payload.note)],
-        alarms=[*incident.alarms, payload.alarm] if payload.alarm else incident.alarms,
-        acknowledged_by=record.actor if payload.change == "acknowledged" else incident.acknowledged_by,
+        muted_until=payload.until,
+        muted_by=record.actor if payload.until else None,
+        notes=[*incident.notes, (record.time, said, payload.why)],
+        course=[*incident.course, (record.time, said, record.actor)],
+    )
+
+
+@apply.register
+def _(payload: r.IncidentReopened, model: ModelState, record: Record) -> None:
+    incident: Incident = _known(model.incidents, payload.incident)
+    _change(
+        model.incidents,
+        payload.incident,
+        **_alarmed(model, incident, payload.alarm, record.time),
+        closed=None,
+        reason=None,
+        ended_data_time=None,
+        state="suspected",
+        severity=payload.severity or incident.severity,
+        reopened=incident.reopened + 1,
+        acknowledged_by=None,
+        acknowledged=None,
+        notes=[*incident.notes, (record.time, "reopened", payload.note)],
+        course=[*incident.course, (record.time, "reopened", record.actor)],
     )
 
 
 @apply.register
 def _(payload: r.IncidentClosed, model: ModelState, record: Record) -> None:
-    _change(model.incidents, payload.incident, closed=record.time, reason=payload.reason)
+    incident: Incident = _known(model.incidents, payload.incident)
+    _change(
+        model.incidents,
+        payload.incident,
+        closed=record.time,
+        reason=payload.reason,
+        state=payload.end,
+        ended_data_time=payload.data_time,
+        course=[*incident.course, (record.time, payload.end, record.actor)],
+    )
 
 
 @apply.register

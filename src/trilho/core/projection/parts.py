@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from trilho.core import records as r
+
+IncidentState = Literal["suspected", "confirmed", "resolved", "outlived", "closed"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Incident:
-    """An open or closed problem of a model."""
+    """An open or closed problem of a model: one for each version, kind of alarm and cause."""
 
     id: str
     kind: r.AlarmKind
@@ -128,6 +131,44 @@ class Incident:
     acknowledged_by: str | None = None
     closed: str | None = None
     reason: str | None = None
+    state: IncidentState = "suspected"
+    causes: list[r.Cause] = field(default_factory=list)  # of the alarm that opened it: they say which incident it is
+    slices: list[str] = field(default_factory=list)
+    effect: r.Effect | None = None  # on the metric, as last known
+    lead: r.Lead | None = None  # None until the metric has crossed its minimum
+    first_alert: str = ""  # in the time of what was served
+    alarm_count: int = 1
+    last_alarm: str = ""  # journal time
+    acknowledged: str | None = None  # journal time
+    assigned_to: str | None = None
+    muted_until: str | None = None
+    muted_by: str | None = None
+    ended_data_time: str | None = None
+    reopened: int = 0
+    course: list[tuple[str, str, str]] = field(default_factory=list)  # journal time, state, actor
+
+    def is_muted(self, now: str) -> bool:
+        """Whether nothing is told of it at a moment.
+
+        >>> Incident("i", "drift", 1, "low", "", "t", muted_until="2026-01-02T00:00:00").is_muted("2026-01-01T00:00:00")
+        True
+        """
+        return self.muted_until is not None and _moment(now) < _moment(self.muted_until)
+
+    def standing(self, now: str) -> str:
+        """Say where it stands at a moment: muted and acknowledged come before suspected and confirmed.
+
+        >>> Incident("i", "drift", 1, "low", "", "t", acknowledged_by="ana").standing("2026-01-01T00:00:00")
+        'acknowledged'
+        """
+        if self.closed is not None:
+            return self.state
+        return "muted" if self.is_muted(now) else "acknowledged" if self.acknowledged_by else self.state
+
+
+def _moment(time: str) -> datetime:
+    moment = datetime.fromisoformat(time)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from trilho.core.records.payload import Payload, kind
+from trilho.core.records.payload import UPCASTS, Payload, kind
 
-AlarmKind = Literal["drift", "performance", "quality"]
+AlarmKind = Literal["drift", "prediction", "performance", "quality"]
+Severity = Literal["low", "medium", "high"]
+End = Literal["resolved", "outlived", "closed"]
+Change = Literal["alarm", "acknowledged", "confirmed", "retraining", "worse", "crossed"]
 
 
 class Cause(TypedDict):
@@ -19,6 +22,36 @@ class Cause(TypedDict):
     share: float
     distance: float
     tolerance: float
+    low: NotRequired[float]  # of the distance, with 95%
+    high: NotRequired[float]
+    words: NotRequired[str]
+
+
+class Effect(TypedDict):
+    """What an alarm's cause does to the metric: by how much it is worse than `expected`; positive is worse."""
+
+    metric: str
+    change: float
+    expected: float
+    source: Literal["measured", "estimated"]
+    low: NotRequired[float]
+    high: NotRequired[float]
+
+
+class Lead(TypedDict):
+    """How long before the metric crossed its minimum the first alert came; negative seconds are after it.
+
+    All times are of what was served. `source` says whether the crossing was measured with labels, or estimated.
+    """
+
+    first: str  # when the first alert could be raised
+    crossed: str  # the end of the window in which the metric crossed
+    window_start: str
+    seconds: float
+    metric: str
+    value: float
+    minimum: float
+    source: Literal["measured", "estimated"]
 
 
 @kind("rows.forgotten")
@@ -32,7 +65,7 @@ class RowsForgotten(Payload):
     why: str
 
 
-@kind("alarm.raised")
+@kind("alarm.raised", version=2)
 @dataclass(frozen=True, kw_only=True)
 class AlarmRaised(Payload):
     """A detector fired on a window of what was served."""
@@ -46,6 +79,9 @@ class AlarmRaised(Payload):
     threshold: float
     causes: list[Cause]
     summary: str
+    effect: Effect | None = None
+    slices: list[str] = field(default_factory=list)  # that the causes are of, as "column=value"
+    data_time: str | None = None  # the newest served event time when it was raised
 
 
 @kind("incident.opened")
@@ -57,28 +93,64 @@ class IncidentOpened(Payload):
     kind: AlarmKind
     alarm: str
     version: int
-    severity: Literal["low", "medium", "high"]
+    severity: Severity
     title: str
 
 
-@kind("incident.updated")
+@kind("incident.updated", version=2)
 @dataclass(frozen=True, kw_only=True)
 class IncidentUpdated(Payload):
-    """Something happened to an open incident: another alarm, an acknowledgement, a confirmation."""
+    """Something happened to an open incident: another alarm, an acknowledgement, a confirmation, more harm."""
 
     incident: str
-    change: Literal["alarm", "acknowledged", "confirmed", "retraining"]
+    change: Change
     note: str
     alarm: str | None = None
+    count: int = 1  # how many alarms it stands for
+    severity: Severity | None = None  # from now on; None leaves it as it is
+    lead: Lead | None = None
 
 
-@kind("incident.closed")
+@kind("incident.assigned")
+@dataclass(frozen=True, kw_only=True)
+class IncidentAssigned(Payload):
+    """An incident is in somebody's hands; the record's actor said so."""
+
+    incident: str
+    to: str
+    why: str
+
+
+@kind("incident.muted")
+@dataclass(frozen=True, kw_only=True)
+class IncidentMuted(Payload):
+    """Nothing is told of an incident until a moment; the record's actor said so. None lets it be told again."""
+
+    incident: str
+    until: str | None
+    why: str
+
+
+@kind("incident.reopened")
+@dataclass(frozen=True, kw_only=True)
+class IncidentReopened(Payload):
+    """The same cause alarmed again soon after an incident had ended: it is the same incident."""
+
+    incident: str
+    alarm: str
+    note: str
+    severity: Severity | None = None
+
+
+@kind("incident.closed", version=2)
 @dataclass(frozen=True, kw_only=True)
 class IncidentClosed(Payload):
     """An incident ended: its drift went away, a new version took over, or a person closed it."""
 
     incident: str
     reason: str
+    end: End = "closed"
+    data_time: str | None = None  # the end of the window that showed it, where a window did
 
 
 @kind("alert.sent")
@@ -114,3 +186,15 @@ class RetrainingEnded(Payload):
     version: int | None
     result: Literal["promoted", "rejected", "unchanged", "not enough data", "approval pending", "failed"]
     note: str
+
+
+def _ended(data: dict[str, Any]) -> dict[str, Any]:
+    """Tell how an incident ended from its reason, which had but these forms."""
+    reason = data["reason"]
+    end = "outlived" if reason.endswith("took over") else "resolved" if reason.startswith("no alarm in") else "closed"
+    return {**data, "end": end, "data_time": None}
+
+
+UPCASTS["alarm.raised", 1] = lambda data: {**data, "effect": None, "slices": [], "data_time": None}
+UPCASTS["incident.updated", 1] = lambda data: {**data, "count": 1, "severity": None, "lead": None}
+UPCASTS["incident.closed", 1] = _ended
