@@ -21,6 +21,7 @@ from benchmarks.judging import gating, watching
 from benchmarks.keeping import appending, sealing
 from benchmarks.measure import ROOT, Figure, table
 from benchmarks.pipelining import pipelining
+from benchmarks.profiling import profiling
 from benchmarks.servers.comparing import beside
 from benchmarks.serving import serving
 from benchmarks.soak import SECONDS, soak
@@ -33,6 +34,7 @@ GROUPS: dict[str, Group] = {
     "pipeline": lambda _: pipelining(),
     "sealing": lambda _: sealing(),
     "watching": watching,
+    "profiling": lambda _: profiling(),
     "gate": lambda _: gating(),
     "serving": serving,
     "answering": lambda _: [*answering(), *beside()],

@@ -1,5 +1,6 @@
 """The platform on this machine: console, watchers, triggers and endpoints of many projects in one process.
 
+A changed trilho.toml is taken over between two passes, whole, or said to wait for a restart.
 Every loop is a thread that is called again and again; one that fails says so in the platform's log and is tried again,
 slower each time, while the others go on. Whatever is killed, the journal knows what was decided.
 """
@@ -24,6 +25,7 @@ from trilho.core.lease import Lease
 from trilho.errors import TrilhoError, UsageError
 from trilho.loops import RetrainLoop, ServeLoop, WatchLoop, activity
 from trilho.project import Project
+from trilho.project.renewal import Renewal
 from trilho.source import ProjectSource
 from trilho.tracking import mirror
 
@@ -31,6 +33,7 @@ log = logging.getLogger("trilho")
 TICK_SECONDS = 0.1
 MIRROR_SECONDS = 30.0
 LOOK_SECONDS = 0.02
+ALERT_PATIENCE_SECONDS = 0.2
 IDLE_SECONDS = 2.0
 SLOWEST_SECONDS = 30.0
 LOG_BYTES = 4 * 2**20
@@ -53,6 +56,10 @@ class Platform:
         self.home = homes.pop()
         self._lease = Lease(self.home / "platform.lease", f"the platform of {self.home} is run")
         self._threads: list[threading.Thread] = []
+        self._watched: list[_Watching] = []
+        self._renewals = {project.name: Renewal(project) for project in projects}
+        self._address, self._started = "", datetime.now(UTC).isoformat()
+        self._source: ProjectSource | None = None
         self._fatal: TrilhoError | None = None
         self._alone = f"serve {self.projects[0].name}" if len(self.projects) == 1 else None
 
@@ -72,7 +79,8 @@ class Platform:
         if watch:
             self._lease.take()  # before anything is started, so that a second platform leaves the first as it is
         self._log_to(self.home / "platform.log")
-        server = ConsoleServer(ProjectSource(self.projects), host=host, port=port) if console else None
+        self._source = ProjectSource(self.projects)
+        server = ConsoleServer(self._source, host=host, port=port) if console else None
         loops = [ServeLoop(project, self._host, opened=self._opened) for project in self.projects] if serve else []
         try:
             address = server.start() if server else ""
@@ -82,6 +90,7 @@ class Platform:
             if watch:
                 for project in self.projects:
                     self._watch(project, address, stop)
+                self._address = address
                 self._announce(address)
             ready(address)
             stop.wait()
@@ -92,18 +101,43 @@ class Platform:
             raise self._fatal
 
     def _watch(self, project: Project, console: str, stop: threading.Event) -> None:
-        watch, retrain = WatchLoop(project, console), RetrainLoop(project, stop=stop)
+        watching = _Watching(project, console)
+        self._watched.append(watching)
+        retrain, renewal = RetrainLoop(project, stop=stop), self._renewals[project.name]
         pace = _Pace(project.home / "log" / project.name)
 
         def look() -> None:
             if pace.due():
-                watch.once()
+                self._renew(renewal)
+                watching.take(renewal.project)
+                watching.loop.once()
+
+        def carry_out() -> None:
+            self._renew(renewal)
+            retrain.project = renewal.project
+            retrain.once()
 
         self._thread(f"watch {project.name}", stop, look, LOOK_SECONDS)
-        self._thread(f"retrain {project.name}", stop, lambda: retrain.once() and None, TICK_SECONDS)
-        self._thread(f"alert {project.name}", stop, watch.deliver, 0.5)
+        self._thread(f"retrain {project.name}", stop, carry_out, TICK_SECONDS)
+        self._thread(f"alert {project.name}", stop, lambda: watching.loop.deliver(ALERT_PATIENCE_SECONDS), 0.5)
         if project.settings.tracking.mlflow is not None:
             self._thread(f"mirror {project.name}", stop, lambda: mirror(project), MIRROR_SECONDS)
+
+    def _renew(self, renewal: Renewal) -> None:
+        """Take over what a changed trilho.toml says, or say why what it said before still holds."""
+        if not renewal.look():
+            return
+        project = renewal.project
+        if renewal.waits:
+            log.error("%s: trilho.toml was changed, and what it said before still holds: %s; restart trilho up",
+                      project.name, renewal.waits)  # fmt: skip
+        else:
+            log.info(
+                "%s: trilho.toml was changed; now holds: %s", project.name, ", ".join(renewal.changed) or "the same"
+            )
+        if self._source is not None:
+            self._source.renew(project)
+        self._announce(self._address)
 
     def _thread(self, name: str, stop: threading.Event, once: Callable[[], object], pause_seconds: float) -> None:
         thread = threading.Thread(target=self._repeat, args=(name, stop, once, pause_seconds), name=name, daemon=True)
@@ -129,14 +163,17 @@ class Platform:
 
     def _announce(self, address: str) -> None:
         path = self.home / "platform.json"
-        now = datetime.now(UTC).isoformat()
         models = [project.name for project in self.projects]
-        found = {"schema": 1, "pid": os.getpid(), "address": address, "started": now, "models": models}
+        settings = {name: {"digest": one.digest, "waits": one.waits} for name, one in self._renewals.items()}
+        found = {"schema": 1, "pid": os.getpid(), "address": address, "started": self._started, "models": models,
+                 "settings": settings}  # fmt: skip
         write_whole(path, json.dumps(found))
 
     def _end(self, loops: list[ServeLoop], server: ConsoleServer | None) -> None:
         for thread in self._threads:
             thread.join(10)
+        for watching in self._watched:
+            watching.loop.outbox.close()
         for loop in loops:
             loop.stop()
         if server is not None:
@@ -153,6 +190,19 @@ class Platform:
         terminal = _Terminal(logging.ERROR)
         terminal.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(terminal)
+
+
+class _Watching:
+    """A project's watch, begun anew with the settings that hold when these have changed."""
+
+    def __init__(self, project: Project, console: str) -> None:
+        self.loop, self._console = WatchLoop(project, console), console
+
+    def take(self, project: Project) -> None:
+        """Watch the project as it is now; to be called between two passes."""
+        if project is not self.loop.project:
+            self.loop.stop()
+            self.loop = WatchLoop(project, self._console)
 
 
 class _LogFile(RotatingFileHandler):

@@ -42,7 +42,10 @@ def test_up_answers_and_ends_with_all_that_it_started(trilho: Verb, tmp_path: Pa
     assert trilho("-C", str(folder), "release", "1").code == 0
     again = trilho("-C", str(folder), "retrain", "--json")
     assert (again.code, again.json["result"]) == (0, "unchanged")
-    assert again.json["note"] == "nothing changed: this version serves already"
+    assert again.json["note"] == (
+        "nothing changed: this version serves already; set [data] served = true, so that rows served and labelled are "
+        "learnt from, or bring new data"
+    )
     process = started("up", str(tmp_path), "--json")  # a folder of projects
     try:
         assert process.stdout is not None

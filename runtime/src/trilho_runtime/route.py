@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,12 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(given: argparse.Namespace, listener: socket.socket, access: Any) -> int:
     from trilho_runtime.web.service import Service, allow_connections
 
+    traces = None
+    if os.environ.get("TRILHO_TRACES"):
+        from trilho_runtime.web.tracing import open_traces
+
+        traces = open_traces("trilho-router")
+
     table = Table(given.routes)
     table.look()
     following = asyncio.ensure_future(table.follow())
     router = Router(table, LineLog(given.label_dir, fsync=given.fsync), given.answer_seconds, given.retry_seconds)
+    if traces is not None:
+        traces.model = table.routes.model
     guard = Inside(access) if access is not None else None
-    app = router.app(guard=guard, notes=RequestNotes(given.requests), max_body=given.max_body)
+    app = router.app(guard=guard, notes=RequestNotes(given.requests), max_body=given.max_body, traces=traces)
     service = Service(app, listener, allow_connections(2 * CONNECTIONS) // 2)
     code = await service.run(given.ready_file, given.parent_pipe)
     following.cancel()

@@ -24,7 +24,9 @@ from trilho_runtime.serving.arguments import add_server_arguments, read_access, 
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
+    from trilho_runtime.prediction.live import Push
     from trilho_runtime.prediction.mask import Mask
     from trilho_runtime.processes.worker import Member
     from trilho_runtime.serving.lookup import Lookup
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from trilho_runtime.serving.topic import Topic
     from trilho_runtime.web.http import App
     from trilho_runtime.web.service import Service
+    from trilho_runtime.web.tracing import Traces
 
 __all__ = ["THREADS", "add_server_arguments", "main", "read_arguments"]
 
@@ -52,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     use_format(given.notes)
     try:
+        given.profiles, given.pushes = _pushes(given)
         for folder in filter(None, (given.log, given.label_dir, given.profiles)):
             check_folder(folder, passing=FULL)
         allowed = Allowed(read_access(given), read_mask(given.mask))
@@ -117,7 +121,18 @@ def _app(given: argparse.Namespace, predictions: PredictionApp, allowed: Allowed
         refuse_extra=given.extra_fields == "refuse",
     )  # fmt: skip
     more |= OpenApi(predictions, told).routes()
-    return predictions.app(more, guard=allowed.access, notes=RequestNotes(given.requests), max_body=given.max_body)
+    return predictions.app(
+        more, guard=allowed.access, notes=RequestNotes(given.requests), max_body=given.max_body, traces=_traces(given)
+    )
+
+
+def _traces(given: argparse.Namespace) -> Traces | None:
+    """Give where traces go; nothing of them is imported where the environment names no collector."""
+    if not os.environ.get("TRILHO_TRACES"):
+        return None
+    from trilho_runtime.web.tracing import open_traces
+
+    return open_traces("trilho-server", model=given.name)
 
 
 def _rules(given: argparse.Namespace) -> FollowedRules | None:
@@ -141,6 +156,21 @@ def _topic(given: argparse.Namespace) -> Topic | None:
     except ValueError as error:
         raise CannotStart(str(error), "--topic projects/PROJECT/topics/NAME", 2) from None
     return Topic(publisher, given.platform.endpoint if given.platform is not None else "")
+
+
+def _pushes(given: argparse.Namespace) -> tuple[Path | None, list[Push]]:
+    """Give where the live profile goes. Raises CannotStart for what is no such place."""
+    from trilho_runtime.web.service import CannotStart
+
+    if not given.profile_topic and not isinstance(given.profiles, str):
+        return given.profiles, []
+    from trilho_runtime.serving.profiles import open_pushes
+
+    try:
+        return open_pushes(given.profiles, given.profile_topic)
+    except ValueError as error:
+        hint = "--profiles DIR or gs://BUCKET/PATH, --profile-topic projects/PROJECT/topics/NAME"
+        raise CannotStart(str(error), hint, 2) from None
 
 
 def _lookup(given: argparse.Namespace) -> Lookup | None:
@@ -202,7 +232,7 @@ def _start(given: argparse.Namespace, predictions: PredictionApp, rules: Followe
         from trilho_runtime.serving.rules import packaged_rule
 
         predictions.decide_by(packaged_rule(model.package))
-    predictions.live = live_profile(model, given.version, given.profiles)
+    predictions.live = live_profile(model, given.version, given.profiles, given.pushes)
     predictions.model = model
     gc.collect()
     gc.set_threshold(GARBAGE)

@@ -34,6 +34,7 @@ from trilho.cli import (
     labels,
     log,
     models,
+    monitoring,
     pipeline,
     release,
     report,
@@ -52,7 +53,7 @@ from trilho.errors import TrilhoError
 ORDER = (
     "demo", "init", "adopt", "doctor", "upgrade", "train", "pipeline", "data", "runs", "models", "decisions", "release",
     "rollout", "rollback", "approve", "endpoint", "serve", "score", "labels", "log", "history", "watch", "incidents",
-    "alerts", "retrain", "up", "report", "journal", "config", "emulate", "gc",
+    "alerts", "monitoring", "retrain", "up", "report", "journal", "config", "emulate", "gc",
 )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def alone(
 for module in (
     demo, init, adopt, doctor, upgrade, train, pipeline, models, decisions, release, endpoint, serve, score, labels,
     log, history, watch, retrain, incidents, runs, data, journal, report, config, alerts, emulate, gc,
+    monitoring,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -1,4 +1,4 @@
-"""`trilho doctor`: what stands between a notebook or a project and production."""
+"""`trilho doctor`: what stands between a notebook or project and production."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def add_to(app: typer.Typer) -> None:
             typer.Option("--timeout", metavar="MINUTES", min=0.01, help="How long a run may take."),
         ] = None,
     ) -> None:
-        """Say what stands between a notebook or a project and production.
+        """Say what keeps a notebook or a project from production.
 
         Nothing of it is run without --run, and nothing of it is ever changed.
         """

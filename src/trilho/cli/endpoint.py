@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
         wanted = _wanted(here)
         _show(here, served, wanted)
         where = f" --env {env}" if env else ""
-        next_ = f"trilho endpoint apply{where}" if _differs(served, wanted) else f"trilho endpoint ask{where} -"
+        next_ = f"trilho endpoint apply{where}" if _differs(served, wanted) else f"trilho endpoint ask{where} rows.json"
         here.done(next_, model=here.project.name, **_told(served), wanted=_shares(wanted))
 
     @verb(
@@ -64,7 +64,7 @@ def add_to(app: typer.Typer) -> None:
     @verb(
         endpoint,
         "ask",
-        examples=["trilho endpoint ask --env prod rows.json", "head -1 rows.json | trilho endpoint ask -"],
+        examples=["trilho endpoint ask --env prod rows.json"],
     )
     def ask(
         here: Session,

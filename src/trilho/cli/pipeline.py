@@ -51,7 +51,7 @@ def add_to(app: typer.Typer) -> None:
 
     @group(pipeline)
     def alone(here: Session) -> None:
-        """Compile, run, show, submit and schedule pipelines (KFP v2)."""
+        """Compile, run, show, submit or schedule pipelines (KFP)."""
         show(here)
 
     _add_compile(pipeline)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from trilho.config.serving import Gate, Serve
+from trilho.config.telemetry import Telemetry
 from trilho.config.values import (
     UNITS,
     Duration,
@@ -48,6 +49,7 @@ __all__ = [
     "Settings",
     "Steps",
     "Table",
+    "Telemetry",
     "Tracking",
     "Train",
     "Watch",
@@ -240,6 +242,7 @@ class Settings(Table):
     alerts: dict[str, Alert] = {}
     """Where alerts can go, by name: [alerts.team]."""
     retrain: Retrain = Retrain()
+    telemetry: Telemetry = Telemetry()
     tracking: Tracking = Tracking()
     environments: dict[str, Environment] = {}
     """Where else pipelines run, by name: [environments.prod]."""

@@ -20,6 +20,8 @@ class Watch(Table):
     """How much served time one reading covers, by the model's time column or else by the clock."""
     false_alarms: Rate = 1 / UNITS["year"]
     """The promise: how often, on average, all of the model's detectors together may alarm for nothing."""
+    shares: dict[Literal["inputs", "predictions", "quality", "loss"], Annotated[float, Field(ge=0)]] = {}
+    """How that total is shared; by default { inputs = 0.4, predictions = 0.1, quality = 0.1, loss = 0.4 }."""
     tolerance: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
     """How far (total variation) a feature may move without being called drift."""
     degradation: Annotated[float, Field(ge=0)] = 0.1

@@ -15,6 +15,7 @@ from trilho.core.readings import LabelStatus, Reading
 from trilho.errors import DataError, UsageError
 from trilho.pipeline.keeping.runs import new_run_id
 from trilho.project.outcome import OnTask, Plan, Say, TrainOutcome
+from trilho.project.tracing import RunTrace
 from trilho.project.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,7 +50,16 @@ class Project(Workspace):
         champion = state.versions.get(state.champion) if state.champion is not None else None
         run = new_run_id()
         context = self.train_context(run, trigger, champion, actor=actor, served=self.export_served(run), stop=stop)
-        return self.finish_training(train(replace(context, on_task=on_task) if on_task else context), champion, actor)
+        trace = RunTrace(self.settings.telemetry, self.name, run, trigger)
+        told = trace.following(on_task)
+        try:
+            result = train(replace(context, on_task=told) if told else context)
+            outcome = self.finish_training(result, champion, actor)
+        except BaseException:
+            trace.end(failed=True)
+            raise
+        trace.end(outcome.version, failed=outcome.version is None)
+        return outcome
 
     def train_context(
         self, run: str, trigger: str, champion: Version | None, *, actor: str | None = None, **more: Any

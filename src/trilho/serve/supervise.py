@@ -62,11 +62,13 @@ class Supervisor:
         warm_seconds: float = 0.0,
         decision_path: Callable[[int], Path] | None = None,
         history: Path | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
         self.folder = folder_of(home, model)
         self._settings, self._journal, self._state = settings, journal, state
         self._host, self._router_module, self._opened = host, router, opened
+        self._environ = dict(environ or {})  # that servers and router find besides
         self._home, self._log_folder = home, home / "log" / model
         self._lease = Lease(self.folder / "lease", f"{model} is being served")
         self._pipe: tuple[int, int] | None = None
@@ -167,7 +169,7 @@ class Supervisor:
         self._lease.take()
         write_keys(self._settings.api_keys, self.folder)
         self._pipe = os.pipe()  # no one writes to it: its end is how the children learn of ours
-        self.servers.begin(self._pipe[0], environment(self._settings, self._home))
+        self.servers.begin(self._pipe[0], {**environment(self._settings, self._home), **self._environ})
         before = read_json(self.folder / "endpoint.json") or {}
         self._traffic = Traffic.from_memory(before.get("traffic", {}))
         self._port = self._settings.port or int(before.get("port") or 0)
@@ -175,7 +177,12 @@ class Supervisor:
         with self._complaints.about("routes.json"):
             self.routes.begin()
         self._router = Child(
-            "router", self.folder, self._router_command, check="/stats", pipe=self._pipe[0], env=ONE_THREAD
+            "router",
+            self.folder,
+            self._router_command,
+            check="/stats",
+            pipe=self._pipe[0],
+            env={**ONE_THREAD, **self._environ},
         )
 
     def _wanted(self, model: ModelState) -> set[int]:

@@ -119,6 +119,11 @@ class Edge:
                 "Requests whose rows had several keys; the first decided.",
                 [({"model": model}, counts.mixed_keys)],
             ),
+            measures.metric(
+                "trilho_route_unlogged_rows_total",
+                "Rows answered and not logged.",
+                [({"model": model}, counts.unlogged)],
+            ),
             measures.metric("trilho_labels_total", "Labels accepted.", [({"model": model}, counts.labels)]),
             measures.histogram("trilho_route_latency_seconds", "Of versions.", [(k, c.latency) for k, c in versions]),
             measures.metric("trilho_shadow_requests_total", "Asked unseen.", [(k, c.requests) for k, c in shadows]),

@@ -51,7 +51,7 @@ class Router:
         check_path(path)
         headers = request.scope.headers
         key = self._key(headers.get(KEY_HEADER), body)
-        passed = _passed_on(headers, new_identity(), request.id)
+        passed = _passed_on(headers, new_identity(), request.id, request.trace.traceparent if request.trace else None)
         started = time.perf_counter()
         try:
             reply = await self.attempts.ask(Asked.at(path, wire("POST", path, body, passed), key.value))
@@ -64,6 +64,8 @@ class Router:
         answered = reply.headers
         request.rows = number_in(answered.get("x-trilho-rows"))
         request.version = number_in(answered.get("x-trilho-version")) or None
+        if "x-trilho-logged" in answered:
+            self.counts.unlogged += max(0, request.rows - number_in(answered.get("x-trilho-logged")))
         return passed_back(reply, [(MIXED_HEADER, str(key.different))] if key.different > 1 else [])
 
     def _key(self, told: str | None, body: bytes) -> Key:
@@ -99,11 +101,11 @@ def _own_path(path: str) -> str:
     return path if path.startswith(V2) else PREDICT
 
 
-def _passed_on(headers: Any, identity: str, request_id: str) -> str:
+def _passed_on(headers: Any, identity: str, request_id: str, traceparent: str | None = None) -> str:
     """Give the lines that go on to a version; all attempts of one request carry the same identity."""
     lines = f"{IDENTITY_HEADER}: {identity}\r\nx-request-id: {request_id}\r\n"
     for name in PASSED_ON:
-        value = headers.get(name)
+        value = traceparent if traceparent is not None and name == "traceparent" else headers.get(name)
         if value is not None:
             lines += f"{name}: {value}\r\n"
     return lines

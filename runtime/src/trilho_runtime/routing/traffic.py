@@ -171,6 +171,7 @@ class Counts:
     started: str = field(default_factory=now)
     labels: int = 0
     failed: int = 0  # requests whose caller got a 5xx
+    unlogged: int = 0  # rows that were answered and not logged
     mixed_keys: int = 0  # requests whose rows had several keys, while two versions shared the traffic
     versions: dict[int, VersionCount] = field(default_factory=dict)
     shadows: dict[int, ShadowCount] = field(default_factory=dict)

@@ -7,13 +7,16 @@ import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from trilho_runtime.web.answer import Answer, Headers, HttpError
 from trilho_runtime.web.body import BODY_SECONDS, MAX_BODY, MAX_DEPTH, parse_json, read_body
 from trilho_runtime.web.notes import RequestNotes, note
+
+if TYPE_CHECKING:
+    from trilho_runtime.web.tracing import Context, Traces
 
 __all__ = [
     "ALL",
@@ -57,7 +60,7 @@ READING = ("GET", HEAD)
 class Request:
     """A request under way: its id, what granian gives to read it by, and what its handler says for the log."""
 
-    __slots__ = ("_limit", "_seconds", "id", "proto", "rows", "scope", "started", "version")
+    __slots__ = ("_limit", "_seconds", "id", "proto", "rows", "scope", "started", "trace", "version")
 
     def __init__(self, scope: Any, proto: Any, limit: int = MAX_BODY, seconds: float = BODY_SECONDS) -> None:
         self.started = time.perf_counter()
@@ -66,6 +69,7 @@ class Request:
         self.proto = proto
         self.rows = 0
         self.version: int | None = None
+        self.trace: Context | None = None  # None where nothing is traced
         self._limit = limit
         self._seconds = seconds
 
@@ -100,6 +104,7 @@ class App:
         notes: RequestNotes | None = None,
         max_body: int = MAX_BODY,
         body_seconds: float = BODY_SECONDS,
+        traces: Traces | None = None,
     ) -> None:
         self._routes = dict(routes)
         self._methods: dict[str, list[str]] = {}
@@ -112,10 +117,13 @@ class App:
         self._notes = notes
         self._max_body = max_body
         self._body_seconds = body_seconds
+        self._traces = traces
 
     async def __call__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""
         request = Request(scope, proto, self._max_body, self._body_seconds)
+        if self._traces is not None:
+            request.trace = self._traces.begin(scope.headers.get("traceparent", ""))
         try:
             if self._guard is not None:
                 waiting = self._guard.check(scope)
@@ -133,6 +141,8 @@ class App:
         proto.response_bytes(answer.status, headers, body)
         if self._notes is not None:
             self._notes.add(request, answer, len(body))
+        if self._traces is not None and scope.method == "POST":
+            self._traces.add_request(request, answer.status)
 
     def _find(self, scope: Any) -> Handler:
         method, path = scope.method, scope.path

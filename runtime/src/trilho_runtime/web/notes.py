@@ -113,7 +113,8 @@ def trace_of(headers: Any, project: str) -> dict[str, Any]:
     >>> trace_of({"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, "p")["logging.googleapis.com/trace"][:19]
     'projects/p/traces/a'
     """
-    trace, span, sampled = _w3c(headers.get("traceparent", "")) or _google(headers.get("x-cloud-trace-context", ""))
+    told = read_traceparent(headers.get("traceparent", ""))
+    trace, span, sampled = told or _google(headers.get("x-cloud-trace-context", ""))
     if not trace:
         return {}
     return {
@@ -123,7 +124,8 @@ def trace_of(headers: Any, project: str) -> dict[str, Any]:
     }
 
 
-def _w3c(text: str) -> tuple[str, str, bool] | None:
+def read_traceparent(text: str) -> tuple[str, str, bool] | None:
+    """Give trace, span and whether it is sampled, of W3C's header; None for what is none."""
     parts = text.split("-")
     if len(parts) < 4 or not (_is_hex(parts[1], TRACE_LENGTH) and _is_hex(parts[2], SPAN_LENGTH)):
         return None
