@@ -35,7 +35,7 @@ from trilho.serve.package import is_of_many_classes
 from trilho.serve.supervise import Supervisor
 from trilho.watch import incidents
 from trilho.watch.alerts.outbox import PATIENCE_SECONDS, Outbox
-from trilho.watch.monitor import Monitor
+from trilho.watch.monitor import Monitor, Observation
 
 log = logging.getLogger("trilho")
 WARM_SECONDS = 3600.0  # that the version which served before stays ready to serve again
@@ -148,6 +148,7 @@ class WatchLoop:
         self._past_problem = ""
         self._expire_due = 0.0
         self._calm_at = -1  # the mark of the readings in which open incidents were last looked for calm
+        self._seen_at = -1  # the mark in which they were last looked at at all
         self._lease = Lease(project.home / "watch" / f"{project.name}.lease", f"{project.name} is being watched")
         self._passed = project.home / "watch" / f"{project.name}.passed"  # its time is the last pass's, for /metrics
 
@@ -182,7 +183,7 @@ class WatchLoop:
         monitor = self._monitor_of(state)
         seen = monitor.observe(project.log)
         alarms = [x for x in seen.payloads if isinstance(x, r.AlarmRaised) and x.alarm not in state.alarms]
-        self._respond(state, alarms, monitor, seen.findings)
+        self._respond(state, alarms, monitor, seen)
         monitor.commit()
         self._tell_progress(labels.served, labels.labelled)
         return alarms
@@ -239,24 +240,24 @@ class WatchLoop:
             )
         return self._monitor
 
-    def _respond(
-        self, state: ModelState, alarms: list[r.AlarmRaised], monitor: Monitor, findings: list[incidents.Finding]
-    ) -> None:
+    def _respond(self, state: ModelState, alarms: list[r.AlarmRaised], monitor: Monitor, seen: Observation) -> None:
         """Append alarms and what they mean for incidents, then a trigger; then queue the alerts.
 
         The ids are made from the alarms', so a repeat after a crash in between is recognised.
         """
         project, terms = self.project, incidents.Terms.of(self.project.settings.watch)
         store, mark = project.watch_store, project.watch_store.mark(project.name)
-        newest = [] if not alarms else store.readings(project.name, last=incidents.LOOK_BACK)
+        newest = [] if not alarms else [*seen.readings, *store.readings(project.name, last=incidents.LOOK_BACK)]
         responses = incidents.respond(state, alarms, terms, newest)
         state = self._record([*alarms, *responses, *incidents.close_outlived(state)], state)
-        if state.open_incidents and (alarms or findings or mark != self._calm_at):
+        free = not alarms and state.retraining is None and state.rollout is None
+        unseen = mark != self._seen_at or (free and mark != self._calm_at)
+        if state.open_incidents and (alarms or seen.findings or unseen):
+            self._seen_at = mark
             readings = store.readings(project.name, last=incidents.LOOK_BACK)
-            state = self._record(
-                [*incidents.settle(state, findings), *incidents.foresee(state, readings, terms)], state
-            )
-            if not alarms and state.retraining is None and state.rollout is None:
+            state = self._record(incidents.settle(state, seen.findings), state)
+            state = self._record(incidents.foresee(state, readings, terms), state)
+            if free:
                 state = self._record(incidents.close_calm(state, readings), state)
                 self._calm_at = mark
         monitor.trials.keep(state)

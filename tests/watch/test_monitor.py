@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -213,7 +212,7 @@ def test_the_promise_is_shared_between_drift_and_loss(tmp_path: Path) -> None:
     assert "losses are not watched: [watch] shares gives them nothing" in alone.notes()
     nothing = {"inputs": 0.0, "predictions": 0.0, "quality": 0.0}
     losses = Monitor("bike", 1, package, settings(false_alarms="1 per month", shares=nothing), MemoryStore())
-    assert losses.drift.threshold == float("inf")
+    assert losses.drift.threshold == 1e12
     assert losses.loss is not None
     assert losses.loss.threshold == pytest.approx(100 * 30.44, rel=0.01)
 
@@ -265,23 +264,6 @@ def test_a_broken_reference_is_named(tmp_path: Path) -> None:
     (package / "reference.json").write_text("{")
     with pytest.raises(PackageError, match=r"reference\.json: not a reference"):
         Monitor("bike", 1, package, settings(), MemoryStore())
-
-
-def test_a_look_is_cheap(tmp_path: Path) -> None:
-    """Under 15 ms a window with its labels, log aside; 2 to 3 ms here."""
-    world, log = World(16), MemoryLog()
-    package = world.package(tmp_path)
-    for k in range(33):
-        rows, y = world.serve(log, START + k)
-        log.label(rows, y)
-    best = 1.0
-    for _ in range(3):
-        monitor = Monitor("bike", 1, package, settings(), MemoryStore())
-        start = time.perf_counter()
-        assert len(monitor.observe(log).readings) == 32
-        monitor.memory()
-        best = min(best, (time.perf_counter() - start) / 32)
-    assert best < 0.015
 
 
 def test_a_row_of_the_year_one_does_not_stop_the_watcher(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _incident(model: ModelState, incident: Incident, settings: Settings | None) 
         what = f"A retraining for it ended: {result}."
         return Outlook(f"{what} Version {model.champion} keeps serving until one does better.", "trilho retrain")
     automatic = settings is None or (
-        settings.retrain.drift if incident.kind == "drift" else settings.retrain.performance
+        settings.retrain.drift if incident.kind in ("drift", "prediction") else settings.retrain.performance
     )
     if incident.kind == "quality" or not automatic:
         return Outlook("Nothing happens by itself: a person decides whether to retrain.", "trilho retrain")

@@ -16,7 +16,7 @@ from trilho_runtime.steps.digest import digest_file
 if TYPE_CHECKING:
     from trilho.project import Project
 
-FIXED = ("home", "python", "model", "history", "serve", "tracking", "labels.on", "gate.slices")
+FIXED = ("home", "python", "model", "history", "serve", "tracking", "telemetry", "labels.on", "gate.slices")
 """What running processes and open files were made with: a change of these takes a new platform."""
 
 UNSEEN = f"it has not looked at {FILE} since it was changed"

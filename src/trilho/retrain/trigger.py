@@ -35,11 +35,13 @@ def decide(
     """
     if state.champion is None or state.retraining is not None or state.rollout is not None:
         return None
-    kinds = {alarm.kind for alarm in _unanswered(state, alarms) if _enabled(alarm.kind, settings)}
+    asked = [alarm for alarm in _unanswered(state, alarms) if _enabled(alarm.kind, settings)]
+    kinds = {alarm.kind for alarm in asked}
     cause = next((kind for kind in CAUSES if kind in kinds), None)
     if cause is None or not _cooled(state, settings.retrain.cooldown, newest, now or datetime.now(UTC)):
         return None
-    incident = _incident(state, cause)
+    names = {alarm.alarm for alarm in asked if alarm.kind == cause}
+    incident = next((x for x in state.open_incidents if names & set(x.alarms)), None) or _incident(state, cause)
     return _fired(state, cause, incident.id if incident else None, newest)
 
 

@@ -103,14 +103,15 @@ class Resolution:
         window = reading.window
         if window is None:
             raise ValueError("a reading of no rows alarms for nothing")
-        causes = [c for c in reading.causes_of(kind)[:named] if c.share >= 0.05]
+        found = reading.causes_of(kind)[:named]
+        causes = [c for c in found if c.share >= 0.05] or found
         places = {feature.name: i for i, feature in enumerate(window.features)}
         return cls(kind, {c.feature: _grown(window, places[c.feature], kind) for c in causes})
 
     @property
     def resolved(self) -> bool:
         """Say whether all named features are back."""
-        return self.windows > 0 and len(self.gone) == len(self.grown)
+        return bool(self.grown) and self.windows > 0 and len(self.gone) == len(self.grown)
 
     def update(self, reading: Reading) -> bool:
         """Take in a later window; say whether what was alarmed about has gone."""

@@ -98,7 +98,7 @@ class DriftDetector:
         """
         reading = self.weigh(profile, when)
         for kind, found in reading.kinds.items():
-            if found.alarm:
+            if found.alarm and reading.window is not None:
                 self.start_again(kind)
         return reading
 

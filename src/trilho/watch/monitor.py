@@ -51,6 +51,7 @@ GRACE, LEAST_GRACE = 0.1, 60.0
 LEAST_RUN = 2.0
 NAMED = 5
 RECENT = 200
+NEVER = 1e12  # windows: a run length that is still a number
 NAMES: Mapping[DriftKind, tuple[AlarmKind, str]] = {
     "inputs": ("drift", "drift"),
     "predictions": ("prediction", "drift"),
@@ -127,7 +128,7 @@ class Monitor:
         self.promise = Promise.of(watch.false_alarms, self.window, shares)
         self.drift = DriftDetector(
             reference,
-            self.promise.drift_run_length,
+            min(self.promise.drift_run_length, NEVER),
             allowed=allowed,
             weights=self.promise.weights if any(self.promise.weights.values()) else None,
             window=self.window,
@@ -258,13 +259,14 @@ class Monitor:
     def _gather(
         self, log: PredictionLog, start: datetime, end: datetime, window: float, arrived: int, after: int = 0
     ) -> dict[int, Tally]:
+        self._tally()  # the estimator is learnt here, not under the log's lock
         fields = (*(f.column for f in self.drift.reference.features), *self._told)
         begin = lambda: Tallies(window, arrived, self._tally)  # noqa: E731
         return log.gather(start, end, begin, after=after, fields=fields).found
 
     def _tally(self) -> Tally:
-        features = self.drift.reference.features
-        return Tally(features, self.version, self.metric, self.classes, self._estimator.features)
+        placed = self._estimator.features if self.classes is None else None
+        return Tally(self.drift.reference.features, self.version, self.metric, self.classes, placed)
 
     @cached_property
     def _estimator(self) -> Estimator:
@@ -278,7 +280,10 @@ class Monitor:
         elif not tally.own:
             found = Estimate(self.metric, None, None, None, False, "no row was answered by this version")
         else:
-            found = self._estimator.estimate(tally.served())
+            try:
+                found = self._estimator.estimate(tally.served())
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:  # the watch goes on without it
+                found = Estimate(self.metric, None, None, None, False, f"it could not be computed: {error}")
         return {name: getattr(found, name) for name in ("value", "low", "high", "observable", "why")}
 
     @property
@@ -314,7 +319,7 @@ class Monitor:
         """Give an alarm for each kind that alarms, and begin the tests that follow it."""
         alarms = []
         for kind, part in found.kinds.items():
-            if part.alarm:
+            if part.alarm and found.window is not None:
                 name, moved = NAMES[kind], found.causes_of(kind)
                 alarm = self._drift_alarm(name, moved, (start, end), part.evidence, part.threshold)
                 alarms.append(alarm)

@@ -15,8 +15,6 @@ from trilho.watch.measuring import Measuring
 from trilho.watch.performance import Measure
 from trilho_runtime.profile import PREDICTION, Feature, Profile
 
-PLACED_AT_ONCE = 5_000
-
 
 class Tally:
     """The rows of one window, added up."""
@@ -57,7 +55,6 @@ class Tally:
     def _keep(self, rows: Columns, own: NDArray[np.bool_]) -> None:
         assert self._placed is not None
         chosen = np.flatnonzero(own)
-        chosen = chosen[:: max(1, -(-len(chosen) // PLACED_AT_ONCE))]
         columns = {name: column[chosen] for name, column in rows.items()}
         bins = place(self._features, self._placed, columns)
         self._kept.add(Served(np.asarray(columns["_prediction"], np.float64), bins))

@@ -81,10 +81,13 @@ class Outbox:
         since = self._table.listening(state.name, self.channels, moment)
         for name in self.channels:
             route = self._directory.route(name)
+            self._table.reroute(state.name, name, route)
             for incident in state.incidents.values():
                 heard = f"{incident.id}:opened:{name}" in known or incident.opened >= since[name]
                 if not heard and incident.closed is not None:
                     continue  # what ended before anybody listened is not news
+                if incident.closed is not None and f"{incident.id}:closed:{name}" in known:
+                    continue  # its end was told, maybe by a trilho that told less in between
                 muted = incident.is_muted(moment)
                 for change in changes(incident):
                     alert = f"{incident.id}:{change.name}:{name}"

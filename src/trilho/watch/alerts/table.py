@@ -96,6 +96,15 @@ class LetterTable:
             since = dict(self._read(query, values))
         return since
 
+    def reroute(self, model: str, channel: str, route: str) -> None:
+        """Let what waits for a channel go where the channel leads now."""
+        away = "model = ? AND channel = ? AND route != ? AND (state IN ('waiting', 'merged', 'dead')"
+        away += " OR (state = 'flying' AND until < ?))"
+        values = model, channel, route, time.time()
+        if self._read(f"SELECT 1 FROM letters WHERE {away} LIMIT 1", values):  # noqa: S608
+            with self._database.write() as connection:
+                connection.execute(f"UPDATE letters SET route = ? WHERE {away}", (route, *values))  # noqa: S608
+
     def add(self, rows: Iterable[tuple[Message, str, str, str]], recorded: Iterable[str]) -> None:
         """Queue messages (with channel, route, state), and mark those that the journal has."""
         fields = "(alert, model, incident, message, channel, route, state)"

@@ -26,7 +26,7 @@ REASONS = (
     (re.compile(r"version (?P<version>\d+) took over"), "reason.version"),
     (re.compile(r"no alarm in the (?P<count>\d+) windows since"), "reason.calm"),
     (re.compile(r"what it was about has gone"), "reason.gone"),
-    (re.compile(r"(?P<features>.+) (?:is|are) back where training had them"), "reason.back"),
+    (re.compile(r"(?P<features>.+) (?:is|are) back (?:where training had them|to what training saw)"), "reason.back"),
 )
 
 

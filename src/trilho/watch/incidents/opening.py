@@ -17,7 +17,7 @@ from trilho.core.records import (
     Payload,
     Severity,
 )
-from trilho.watch.incidents.cause import same_cause
+from trilho.watch.incidents.cause import NAMED, same_cause
 from trilho.watch.incidents.harm import is_worse, measured_effect, severity
 from trilho.watch.incidents.terms import Terms
 from trilho.watch.window import words
@@ -53,16 +53,29 @@ class _Response:
         if any(alarm.alarm in x.alarms for x in state.incidents.values()):
             return
         held = next((x for x in state.open_incidents if _is_of(x.kind, x.version, x.causes, alarm)), None)
+        held = held or self._whole(alarm)
         if held is not None:
             self._more.setdefault(held.id, []).append(alarm)
             return
         for name, (_, first, causes) in self._new.items():
-            if _is_of(first.kind, first.version, causes, alarm):
+            alike = (first.kind, first.version) == (alarm.kind, alarm.version)
+            if _is_of(first.kind, first.version, causes, alarm) or (alike and self._count(alarm) >= NAMED):
                 self._more.setdefault(name, []).append(alarm)
                 return
         ended = next((x for x in reversed(state.incidents.values()) if self._is_pause(x, alarm)), None)
         opened = self._opened(alarm) if ended is None else self._reopened(ended, alarm)
         self._new[opened.incident] = opened, alarm, alarm.causes if ended is None else ended.causes
+
+    def _whole(self, alarm: AlarmRaised) -> Incident | None:
+        """Give the first incident of an alarm's kind where so many are open that it is the whole that moves."""
+        alike = [x for x in self._state.open_incidents if (x.kind, x.version) == (alarm.kind, alarm.version)]
+        return alike[0] if len(alike) >= NAMED else None
+
+    def _count(self, alarm: AlarmRaised) -> int:
+        held = [(x.kind, x.version) for x in self._state.open_incidents]
+        return [*held, *((first.kind, first.version) for _, first, _ in self._new.values())].count(
+            (alarm.kind, alarm.version)
+        )
 
     def payloads(self) -> list[Payload]:
         return [*(x for x, _, _ in self._new.values()), *(self._updated(i, new) for i, new in self._more.items())]

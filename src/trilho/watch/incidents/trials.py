@@ -102,7 +102,7 @@ def settle(state: ModelState, findings: Iterable[Finding]) -> list[Payload]:
 
 def _resolved(state: ModelState, incident: Incident, finding: Finding) -> IncidentClosed:
     names = ["the predictions" if x == PREDICTION else x for x in finding.features]
-    told = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    told = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     verb = "is" if len(names) == 1 and names[0] != "the predictions" else "are"
     reason = f"{told} {verb} back to what training saw" if names else "what it was about has gone"
     return IncidentClosed(
