@@ -194,7 +194,8 @@ def test_a_step_that_takes_too_long_is_killed(run: Bench, workers: Workers, tmp_
 
 
 RUN = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 from pathlib import Path
 from trilho.backends.local.store import LocalStore
 from trilho.pipeline.execution.execute import execute

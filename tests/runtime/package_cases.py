@@ -589,7 +589,8 @@ def test_truth_makes_metrics_and_what_the_watcher_compares(write: Write) -> None
     model = pipeline(DummyClassifier(strategy="prior")).fit(frame, y)
     package = write(model, frame, y=y)
     with np.load(package.folder / "validation.npz") as held:
-        assert sorted(held.files) == ["class", "known", "prediction", "time", "value"]
+        told = ["class", "known", "prediction", "time", "value"]
+        assert sorted(held.files) == sorted([*told, "bins", "features", "schema", "shares"])
         assert held["value"].mean() == pytest.approx((model.predict(frame) == y).mean())
         assert held["prediction"][0] == pytest.approx(model.predict_proba(frame).max())
     assert package.manifest["metrics"]["accuracy"] == pytest.approx((model.predict(frame) == y).mean())

@@ -210,7 +210,9 @@ def request_of(body: bytes) -> Request:
     async def read() -> bytes:
         return body
 
-    made = SimpleNamespace(id="r", body=read, scope=SimpleNamespace(path="/predict", headers={}), rows=0, version=None)
+    made = SimpleNamespace(
+        id="r", body=read, scope=SimpleNamespace(path="/predict", headers={}), rows=0, version=None, trace=None
+    )
     return cast(Request, made)
 
 

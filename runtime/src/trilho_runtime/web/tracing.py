@@ -40,7 +40,7 @@ class Context(NamedTuple):
     def traceparent(self) -> str:
         """Give W3C's header for whoever is called from within the span.
 
-        >>> Context("a" * 32, "b" * 16, "", True).traceparent[-21:]
+        >>> Context("a" * 32, "b" * 16, "", True).traceparent[-20:]
         '-bbbbbbbbbbbbbbbb-01'
         """
         return f"00-{self.trace}-{self.span}-{'01' if self.sampled else '00'}"
