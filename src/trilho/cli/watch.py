@@ -142,8 +142,10 @@ def _before_labels(x: Reading) -> str:
     from trilho.govern.wording import number
 
     found = x.estimate
-    if found is None or not found["observable"]:
+    if found is None:
         return "no labels yet"
+    if not found["observable"]:
+        return "no labels yet, not observable"
     return f"no labels yet, estimated {number(found['value'])} ({number(found['low'])} to {number(found['high'])})"
 
 
